@@ -1,0 +1,185 @@
+# Copyright: (c) 2026, the Litekeep contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The operations as both front ends call them: policy in, plain values out (JSON, or a module's results).
+
+Published form: ``docs/schemas/answer-1.schema.json``. Sizes in bytes, times RFC 3339 in UTC, durations in seconds.
+"""
+
+from __future__ import annotations
+
+from . import backup as backups
+from . import restore as restores
+from . import verify as verifications
+from .checks import Report
+from .config import Database
+from .progress import Progress
+from .repository import Backup, Catalogue, Repository
+from .restore import Plan, Restored
+from .status import Status, status_of
+from .timefmt import from_text, now, to_text
+
+Values = dict[str, object]
+
+
+def backup_values(backup: Backup) -> Values:
+    """One backup of a catalogue."""
+    manifest = backup.manifest
+    return {
+        "id": backup.id,
+        "state": backup.state,
+        "problem": backup.problem,
+        "path": backup.folder,
+        "type": manifest.type if manifest else None,
+        "snapshot": to_text(manifest.snapshot) if manifest else None,
+        "size": manifest.size if manifest else None,
+        "stored_size": manifest.stored_size if manifest else None,
+        "rows": dict(manifest.part("rows")) if manifest else {},
+        "warnings": manifest.values.get("warnings", []) if manifest else [],
+        "last_verified": to_text(backup.last_verified) if backup.last_verified else None,
+    }
+
+
+def catalogue_values(catalogue: Catalogue) -> Values:
+    """All backups of one database, oldest first."""
+    newest = catalogue.newest
+    return {
+        "database": catalogue.database,
+        "newest": newest.id if newest else None,
+        "restore_points": len(catalogue.restore_points),
+        "backups": [backup_values(backup) for backup in catalogue.backups],
+    }
+
+
+def status_values(status: Status) -> Values:
+    """One database's protection."""
+    newest = status.catalogue.newest
+    return {
+        "database": status.database,
+        "path": status.path,
+        "healthy": not status.findings,
+        "findings": list(status.findings),
+        "newest": backup_values(newest) if newest else None,
+        "age": None if status.age is None else round(status.age, 3),
+        "restore_points": len(status.catalogue.restore_points),
+        "backups": len(status.catalogue.backups),
+        "stored_size": sum(b.manifest.stored_size for b in status.catalogue.backups if b.manifest),
+        "exit_code": status.exit_code,
+    }
+
+
+def backup(
+    repository: Repository, database: Database, progress: Progress, max_age: int | None = None, dry_run: bool = False
+) -> Values:
+    """Take a backup when one is due. ``changed`` says whether one was (or, on a dry run, would be) taken."""
+    intent = backups.plan(repository, database, max_age)
+    taken = backups.take(repository, database, progress) if intent.needed and not dry_run else intent.newest
+    return {
+        "database": database.name,
+        "changed": intent.needed,
+        "reason": intent.reason,
+        "backup": backup_values(taken) if taken else None,
+        "checks": dict(taken.manifest.part("checks")) if taken and taken.manifest else {},
+        "seconds": _seconds(taken) if intent.needed and not dry_run else 0.0,
+    }
+
+
+def _seconds(taken: Backup | None) -> float:
+    times = taken.manifest.part("times") if taken and taken.manifest else {}
+    return (from_text(str(times["finished"])) - from_text(str(times["started"]))).total_seconds() if times else 0.0
+
+
+def verify(
+    repository: Repository,
+    database: Database,
+    progress: Progress,
+    backup_id: str | None = None,
+    everything: bool = False,
+) -> Values:
+    """Read the stored bytes of the newest backup, of one, or of all."""
+    catalogue = repository.catalogue(database.name)
+    chosen = verifications.select(catalogue, backup_id, everything)
+    results = verifications.verify_backups(repository, database.name, chosen, progress)
+    newest = repository.catalogue(database.name).newest
+    return {
+        "database": database.name,
+        "passed": all(result.passed for result in results),
+        "results": [result.to_json() for result in results],
+        "newest": newest.id if newest else None,
+    }
+
+
+def verify_live(database: Database) -> Values:
+    """Check the live database."""
+    report: Report = verifications.verify_live(database)
+    return {
+        "database": database.name,
+        "path": database.path,
+        "passed": report.passed,
+        "integrity": report.integrity.to_json(),
+        "foreign_keys": report.foreign_keys.to_json(),
+        "rows": dict(report.fingerprint.rows) if report.fingerprint else {},
+    }
+
+
+def status(repository: Repository, database: Database) -> Values:
+    """How the database is protected now."""
+    return status_values(status_of(repository, database))
+
+
+def restore(
+    repository: Repository,
+    database: Database,
+    progress: Progress,
+    to: str = "latest",
+    target: str | None = None,
+    action: str = "restore",
+) -> Values:
+    """Plan (``plan``), build beside (``prepare``), or build and swap (``restore``)."""
+    plan = restores.plan(repository, database, to, target)
+    done: Restored | None = None
+    if action == "prepare":
+        done = restores.prepare(repository, database, plan, progress)
+    elif action == "restore":
+        done = restores.restore(repository, database, plan, progress)
+    return {
+        "database": database.name,
+        "action": action,
+        "changed": not (action == "prepare" and plan.prepared),
+        "plan": _plan_values(plan),
+        "result": _restored_values(done) if done else None,
+    }
+
+
+def rollback(database: Database, progress: Progress, target: str | None = None, dry_run: bool = False) -> Values:
+    """Put back what the last restore replaced."""
+    source = restores.last_quarantine(database, target)
+    done = None if dry_run else restores.rollback(database, progress, target)
+    return {
+        "database": database.name,
+        "action": "rollback",
+        "changed": True,
+        "plan": {"target": target or database.path, "from": source},
+        "result": _restored_values(done) if done else None,
+    }
+
+
+def _plan_values(plan: Plan) -> Values:
+    return {
+        "backup": backup_values(plan.backup),
+        "target": plan.target,
+        "replaces": list(plan.replaces),
+        "in_use_by": [str(opener) for opener in plan.in_use.openers],
+        "hidden_processes": plan.in_use.hidden,
+        "prepared": plan.prepared,
+        "age": round((now() - plan.manifest.snapshot).total_seconds(), 3),
+    }
+
+
+def _restored_values(restored: Restored) -> Values:
+    return {
+        "target": restored.target,
+        "backup": restored.backup,
+        "quarantine": restored.quarantine or None,
+        "swapped": restored.swapped,
+        "notes": list(restored.notes),
+    }

@@ -1,0 +1,171 @@
+# Copyright: (c) 2026, the Litekeep contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The configuration: which databases this host protects, and where their backups go.
+
+One JSON file, written by the role ``sqlite_backup``. Unknown keys are refused: a misspelt policy that is
+silently ignored is a policy nobody has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from .errors import UsageError
+from .timefmt import parse_duration
+
+DEFAULT_PATH = "/etc/litekeep/litekeep.json"
+DEFAULT_DEADLINE = 600
+DEFAULT_LEVEL = 3
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_DATABASE_KEYS = ("path", "staging", "deadline", "compression_level", "services", "objectives")
+_OBJECTIVE_KEYS = ("rpo", "rto")
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database with its policy.
+
+    deadline: seconds to wait for locks, and to copy a database that is not in WAL mode.
+    staging: the directory of the uncompressed copy; None is the repository itself.
+    rpo, rto: objectives in seconds, None when the user has stated none.
+    """
+
+    name: str
+    path: str
+    staging: str | None = None
+    deadline: int = DEFAULT_DEADLINE
+    compression_level: int = DEFAULT_LEVEL
+    services: tuple[str, ...] = ()
+    rpo: int | None = None
+    rto: int | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything one host's Litekeep knows."""
+
+    repository: str
+    host: str
+    databases: Mapping[str, Database] = field(default_factory=dict)
+
+    def database(self, name: str) -> Database:
+        """The database of that name; UsageError, naming the known ones, when there is none."""
+        if name not in self.databases:
+            known = ", ".join(sorted(self.databases)) or "none"
+            raise UsageError(
+                f"No database is called {name!r}", expected=f"one of: {known}", next_step="run: litekeep status"
+            )
+        return self.databases[name]
+
+
+def check_name(name: object, what: str) -> str:
+    """A name that is safe as a folder, as a systemd instance and in a command; UsageError otherwise."""
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    raise UsageError(
+        f"{what} {name!r} cannot be used",
+        expected="1 to 64 letters, digits, dots, dashes or underscores, the first one a letter or a digit",
+        found=repr(name),
+        next_step=f"give the {what} another name, for example {_suggestion(name)!r}",
+    )
+
+
+def _suggestion(name: object) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", str(name)).strip("-._")[:64] or "events"
+
+
+def database_from(name: str, values: object, where: str = "databases") -> Database:
+    """One database's policy out of plain values (JSON, or an Ansible module's parameters)."""
+    check_name(name, "database name")
+    what = f"{where}.{name}"
+    values = _mapping(values, what, _DATABASE_KEYS)
+    objectives = _mapping(values.get("objectives") or {}, f"{what}.objectives", _OBJECTIVE_KEYS)
+    staging = values.get("staging")
+    rpo, rto = objectives.get("rpo"), objectives.get("rto")
+    return Database(
+        name=name,
+        path=_absolute(values.get("path"), f"{what}.path"),
+        staging=None if staging is None else _absolute(staging, f"{what}.staging"),
+        deadline=parse_duration(_given(values, "deadline", DEFAULT_DEADLINE), f"{what}.deadline"),
+        compression_level=_level(_given(values, "compression_level", DEFAULT_LEVEL), f"{what}.compression_level"),
+        services=_texts(_given(values, "services", []), f"{what}.services"),
+        rpo=None if rpo is None else parse_duration(rpo, f"{what}.objectives.rpo"),
+        rto=None if rto is None else parse_duration(rto, f"{what}.objectives.rto"),
+    )
+
+
+def config_from(values: object, where: str) -> Config:
+    """A whole configuration out of plain values. Raises UsageError, naming the key."""
+    values = _mapping(values, where, ("repository", "host", "databases"))
+    databases = values.get("databases") or {}
+    if not isinstance(databases, dict):
+        raise UsageError(f"{where}: databases is no mapping of names", found=type(databases).__name__)
+    return Config(
+        repository=_absolute(values.get("repository"), f"{where}: repository"),
+        host=check_name(values.get("host"), "host name"),
+        databases={name: database_from(name, policy, f"{where}: databases") for name, policy in databases.items()},
+    )
+
+
+def load_config(path: str) -> Config:
+    """Read and check the configuration file. Raises UsageError."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            values = json.load(stream)
+    except OSError as problem:
+        raise UsageError(
+            f"The configuration {path} cannot be read",
+            found=str(problem.strerror),
+            next_step="run the playbook install.yml, run this as root, or use --database PATH --repository DIR",
+        ) from problem
+    except (ValueError, RecursionError) as problem:
+        raise UsageError(
+            f"The configuration {path} is not JSON", found=str(problem), next_step="run the playbook install.yml again"
+        ) from problem
+    return config_from(values, path)
+
+
+def _given(values: Mapping[str, object], key: str, default: object) -> object:
+    value = values.get(key)
+    return default if value is None else value
+
+
+def _mapping(values: object, what: str, known: Collection[str]) -> dict[str, object]:
+    if not isinstance(values, dict):
+        raise UsageError(f"{what} is no mapping", expected="keys: " + ", ".join(known), found=type(values).__name__)
+    unknown = sorted(str(key) for key in values if key not in known)
+    if unknown:
+        raise UsageError(
+            f"{what} has unknown keys: {', '.join(unknown)}",
+            expected="keys: " + ", ".join(known),
+            next_step="correct the spelling, or take the key out",
+        )
+    return values
+
+
+def _absolute(value: object, what: str) -> str:
+    if isinstance(value, str) and os.path.isabs(value) and "\0" not in value:
+        return os.path.normpath(value)
+    raise UsageError(
+        f"{what} is not an absolute path",
+        expected="a path that begins with /",
+        found=repr(value),
+        next_step=f"correct {what}",
+    )
+
+
+def _level(value: object, what: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 19:
+        return value
+    raise UsageError(f"{what} is no zstd level", expected="a number from 1 to 19", found=repr(value))
+
+
+def _texts(value: object, what: str) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise UsageError(f"{what} is no list of texts", found=repr(value))

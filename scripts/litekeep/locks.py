@@ -1,0 +1,56 @@
+# Copyright: (c) 2026, the Litekeep contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Locks between Litekeep's own processes: ``flock`` on local files, which die with their process."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+
+from .errors import BusyError
+
+
+@contextlib.contextmanager
+def exclusive(path: str, doing: str) -> Iterator[None]:
+    """Hold the lock file alone; BusyError, naming the holder, when another process has it.
+
+    doing: what the holder is at, for the message that another process will show.
+    """
+    with _opened(path) as descriptor:
+        _lock(descriptor, fcntl.LOCK_EX, path)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{doing}, process {os.getpid()}\n".encode(), 0)
+        yield
+
+
+@contextlib.contextmanager
+def shared(path: str) -> Iterator[None]:
+    """Hold the lock file together with other readers: a lease that retention respects."""
+    with _opened(path) as descriptor:
+        _lock(descriptor, fcntl.LOCK_SH, path)
+        yield
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, how: int, path: str) -> None:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError as problem:
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "unknown"
+        raise BusyError(
+            f"Another Litekeep process holds {path}",
+            expected="nobody at work on this database",
+            found=holder,
+            safe="nothing was changed; the other process goes on",
+            next_step="wait for it to end, then run the same command again",
+        ) from problem

@@ -1,0 +1,300 @@
+# Copyright: (c) 2026, the Litekeep contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Restore: plan, build beside the target, prove, swap; and the way back."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from . import checks, planner, sqlitefail, store
+from .config import Database
+from .errors import NoRestorePointError, UsageError, VerificationError
+from .files import remove_tree, require_space, storage_errors
+from .fileset import FileSet
+from .manifest import Manifest
+from .openers import Look, find_openers
+from .ownership import Attributes, attributes_from_manifest, attributes_of
+from .progress import Progress
+from .repository import Backup, Repository
+from .source import connect
+from .swap import BEFORE, FAILED, Swap, quarantines
+from .swap import STEPS as SWAP_STEPS
+from .swaprecovery import recover
+from .workspace import BUILDING, READY, Journal, Workspace
+
+STEPS = (
+    "restore: workspace made",
+    "restore: built",
+    "restore: proven",
+    *SWAP_STEPS,
+    "restore: workspace removed",
+)
+SAFE = "the database in place is as it was; the backups stand"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a restore would do. target: resolved path. in_use: who has it open now."""
+
+    backup: Backup
+    target: str
+    replaces: tuple[str, ...]
+    in_use: Look
+    prepared: bool
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the chosen backup; a restore point always has one."""
+        if self.backup.manifest is None:
+            raise VerificationError(f"The backup {self.backup.id} has no manifest")
+        return self.backup.manifest
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restore or a rollback did.
+
+    quarantine: where the replaced files are, empty when there were none. notes: what the operator should know,
+    for example what an interrupted restore had left.
+    """
+
+    target: str
+    backup: str
+    quarantine: str
+    notes: tuple[str, ...]
+    swapped: bool = True
+
+
+def plan(repository: Repository, database: Database, to: str = "latest", target: str | None = None) -> Plan:
+    """Choose the restore point and look at the target. Changes nothing.
+
+    target: another path than the database's own; nothing may stand there. Raises NoRestorePointError,
+    VerificationError, UsageError.
+    """
+    place = os.path.realpath(database.path if target is None else target)
+    backup = planner.choose(repository.catalogue(database.name), to)
+    present = FileSet(place).present()
+    if target is not None and present and place != os.path.realpath(database.path):
+        raise UsageError(
+            f"{place} already exists",
+            expected="a free path; only the database's own place is replaced",
+            found=", ".join(place + suffix for suffix in present),
+            safe="nothing was changed",
+            next_step="choose another --target, or move these files away first",
+        )
+    if os.path.isdir(place):
+        raise UsageError(f"{place} is a directory", expected="the path of a file", safe="nothing was changed")
+    workspace = Workspace(place)
+    prepared = is_prepared(workspace, backup.id)
+    return Plan(backup, place, tuple(place + suffix for suffix in present), find_openers(place), prepared)
+
+
+def prepare(repository: Repository, database: Database, chosen: Plan, progress: Progress) -> Restored:
+    """Build and prove the restored file beside the target, which stays in use; ``restore`` will swap it in.
+
+    Raises SpaceError, VerificationError, BusyError; the target is as it was.
+    """
+    with _at_work(chosen.target, "Restore") as workspace:
+        notes = _build(repository, database, chosen, workspace, progress)
+        return Restored(chosen.target, chosen.backup.id, "", tuple(notes), swapped=False)
+
+
+def restore(repository: Repository, database: Database, chosen: Plan, progress: Progress) -> Restored:
+    """Build, prove and swap. The old files stay in quarantine.
+
+    Raises InUseError when a process has the target open, and what ``prepare`` raises; then the target is as it was.
+    """
+    with _at_work(chosen.target, "Restore") as workspace:
+        notes = _build(repository, database, chosen, workspace, progress)
+        swap = Swap(workspace, database.services, lambda path: prove(path, chosen.manifest), progress)
+        quarantine = swap.run(workspace.read(), BEFORE)
+        workspace.remove()
+        progress.step("restore: workspace removed")
+        return Restored(chosen.target, chosen.backup.id, quarantine, tuple(notes))
+
+
+def last_quarantine(database: Database, target: str | None = None) -> str:
+    """The folder with what the last restore replaced. NoRestorePointError when there is none."""
+    place = os.path.realpath(database.path if target is None else target)
+    found = quarantines(place) if os.path.isdir(os.path.dirname(place)) else []
+    if found:
+        return found[-1]
+    raise NoRestorePointError(
+        f"There is nothing to roll back at {place}",
+        expected=f"a folder {place}{BEFORE}TIME",
+        safe="nothing was changed",
+        next_step=f"litekeep list {database.name}, then restore an older backup with --to ID",
+    )
+
+
+def rollback(database: Database, progress: Progress, target: str | None = None) -> Restored:
+    """Put back what the last restore of the target replaced; what it had put there goes into quarantine.
+
+    Raises NoRestorePointError when no former restore left anything, InUseError when the target is open.
+    """
+    place = os.path.realpath(database.path if target is None else target)
+    with _at_work(place, "Rollback") as workspace:
+        notes = [note for note in (recover(workspace),) if note]
+        workspace.empty()
+        folder = last_quarantine(database, target)
+        kept = FileSet(os.path.join(folder, os.path.basename(place)))
+        if _same(kept.path, place):
+            notes.append("an interrupted rollback was complete")
+            quarantine = ""
+        else:
+            bring_back(kept, workspace)
+            swap = Swap(workspace, database.services, lambda _path: None, progress)
+            quarantine = swap.run(Journal(backup=f"the files in {folder}"), FAILED)
+        if _same(kept.path, place):
+            remove_tree(folder)
+        workspace.remove()
+        progress.step("restore: workspace removed")
+        return Restored(place, os.path.basename(folder), quarantine, tuple(notes))
+
+
+def bring_back(kept: FileSet, workspace: Workspace) -> None:
+    """Put a quarantined set into the workspace, as one whole file where SQLite can make it one."""
+    if "" not in kept.present():
+        raise NoRestorePointError(
+            f"{os.path.dirname(kept.path)} holds no database",
+            found=", ".join(kept.sidecars()) or "nothing",
+            safe="nothing was changed",
+            next_step="restore a backup instead: litekeep list, litekeep restore",
+        )
+    if not kept.is_whole_by_itself():
+        with contextlib.suppress(sqlitefail.DamagedError):
+            kept.settle_into(workspace.new)
+            return
+        for suffix in FileSet(workspace.new).present():
+            os.unlink(workspace.new + suffix)
+        for suffix in kept.sidecars():
+            os.link(kept.path + suffix, workspace.new + suffix)
+    os.link(kept.path, workspace.new)
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
+
+
+@contextlib.contextmanager
+def _at_work(target: str, what: str) -> Iterator[Workspace]:
+    """The locked workspace of a target. After a failure the target is whole and the workspace gone."""
+    directory = os.path.dirname(target)
+    if not os.path.isdir(directory):
+        raise UsageError(
+            f"The directory {directory} does not exist",
+            safe="nothing was changed",
+            next_step=f"install the application first, or: mkdir -p {directory}",
+        )
+    workspace = Workspace(target)
+    with storage_errors(f"{what} of {target}", directory, SAFE), workspace.locked():
+        try:
+            yield workspace
+        except BaseException:
+            recover(workspace)
+            workspace.remove()
+            raise
+
+
+def _build(
+    repository: Repository, database: Database, chosen: Plan, workspace: Workspace, progress: Progress
+) -> list[str]:
+    """Make the proven file, unless an earlier ``prepare`` left it ready. Returns notes."""
+    notes = [note for note in (recover(workspace),) if note]
+    if is_prepared(workspace, chosen.backup.id):
+        return notes
+    workspace.empty()
+    journal = Journal(BUILDING, chosen.backup.id)
+    workspace.write(journal)
+    progress.step("restore: workspace made")
+    manifest = chosen.manifest
+    require_space({workspace.folder: manifest.size}, SAFE)
+    with repository.lease(database.name):
+        file = manifest.files[0]
+        stored = os.path.join(chosen.backup.folder, file.name)
+        write_blocks(store.read_back(stored, file, progress), workspace.new)
+    refused = _attributes(chosen, workspace.target).apply(workspace.new)
+    progress.step("restore: built")
+    prove(workspace.new, manifest)
+    journal.phase = READY
+    journal.built = _built(workspace)
+    workspace.write(journal)
+    progress.step("restore: proven")
+    return notes + refused
+
+
+def write_blocks(blocks: Iterable[bytes], path: str) -> None:
+    """Write a new file and sync it, starting the disk early so that the last sync has little left to do."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb", buffering=0) as writer, concurrent.futures.ThreadPoolExecutor(1) as flusher:
+        flushing = flusher.submit(os.fdatasync, writer.fileno())
+        for block in blocks:
+            writer.write(block)
+            if flushing.done():
+                flushing.result()
+                flushing = flusher.submit(os.fdatasync, writer.fileno())
+        flushing.result()
+        os.fsync(writer.fileno())
+
+
+def _attributes(chosen: Plan, target: str) -> Attributes:
+    """Those of the file in place; where there is none, those recorded with the backup."""
+    if os.path.exists(target):
+        return attributes_of(target)
+    return attributes_from_manifest(chosen.manifest.part("source"), os.path.dirname(target))
+
+
+def prove(path: str, manifest: Manifest) -> None:
+    """Open the file by itself and compare it with the manifest; its hash was proven while it was written.
+
+    Raises VerificationError, also when a sidecar stands beside it: SQLite would replay it over the restored state.
+    """
+    sidecars = FileSet(path).sidecars()
+    if sidecars:
+        raise VerificationError(
+            f"Beside the restored {path} stand files of another database",
+            expected="none",
+            found=", ".join(path + suffix for suffix in sidecars),
+            safe=SAFE,
+            next_step="stop what writes there, then run the same command again",
+        )
+    source = manifest.part("source")
+    expected = {
+        "application_id": source.get("application_id"),
+        "user_version": source.get("user_version"),
+        "schema_sha256": source.get("schema_sha256"),
+        "page_size": manifest.values.get("page_size"),
+        "page_count": manifest.values.get("page_count"),
+    }
+    with contextlib.closing(connect(path, immutable=True)) as connection:
+        try:
+            fingerprint = vars(checks.fingerprint_of(connection, count_rows=False))
+        except sqlite3.Error as problem:
+            fingerprint = dict.fromkeys(expected, str(problem))
+    different = [key for key, value in expected.items() if fingerprint[key] != value]
+    if different:
+        raise VerificationError(
+            f"The restored {path} is not what the manifest describes",
+            expected=", ".join(f"{key} {expected[key]}" for key in different),
+            found=", ".join(f"{key} {fingerprint[key]}" for key in different),
+            safe=SAFE,
+            next_step="run: litekeep verify --all, and restore another backup with --to ID",
+        )
+
+
+def _built(workspace: Workspace) -> list[int]:
+    found = os.stat(workspace.new)
+    return [found.st_ino, found.st_size, found.st_mtime_ns]
+
+
+def is_prepared(workspace: Workspace, backup_id: str) -> bool:
+    """Whether a proven file of that backup waits in the workspace, untouched since."""
+    journal = workspace.read()
+    if journal.phase != READY or journal.backup != backup_id or not os.path.exists(workspace.new):
+        return False
+    return journal.built == _built(workspace)

@@ -1,0 +1,167 @@
+# Copyright: (c) 2026, the Litekeep contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Stored artefacts: zstd files with checksums, written once, hashed on both sides, read back.
+
+Any ``zstd -d`` reads them (RFC 8878).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from .errors import UsageError, VerificationError
+from .files import CHUNK, sync_file
+from .progress import Progress
+
+if TYPE_CHECKING:
+    import zstandard
+else:
+    try:
+        import zstandard
+    except ImportError:
+        zstandard = None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One stored file: sizes in bytes, and SHA-256 (hex), before and after compression."""
+
+    name: str
+    size: int
+    sha256: str
+    stored_size: int
+    stored_sha256: str
+
+    def to_json(self) -> dict[str, object]:
+        """As manifests hold it."""
+        return {
+            "name": self.name,
+            "size": self.size,
+            "sha256": self.sha256,
+            "stored_size": self.stored_size,
+            "stored_sha256": self.stored_sha256,
+        }
+
+
+class CancelledError(Exception):
+    """The work was called off because the work beside it failed."""
+
+
+def require_zstandard() -> str:
+    """The version of python3-zstandard; UsageError, with the package's name, when it is not installed."""
+    if zstandard is None:
+        raise UsageError(
+            "The Python module zstandard is missing",
+            expected="the distribution's package python3-zstandard",
+            next_step="run: apt-get install python3-zstandard (or the playbook install.yml)",
+        )
+    return str(zstandard.__version__)
+
+
+def compress(path: str, stored: str, level: int, progress: Progress, cancelled: threading.Event) -> Stored:
+    """Compress ``path`` into the new file ``stored`` and sync it. Memory stays flat.
+
+    Raises OSError when the disk refuses, CancelledError when the event is set.
+    """
+    require_zstandard()
+    raw_hash, stored_hash = hashlib.sha256(), hashlib.sha256()
+    size = os.path.getsize(path)
+    compressor = zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj(size=size)
+    done = 0
+    descriptor = os.open(stored, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(path, "rb") as reader, os.fdopen(descriptor, "wb") as writer:
+
+        def put(block: bytes) -> None:
+            stored_hash.update(block)
+            writer.write(block)
+
+        while block := reader.read(CHUNK):
+            if cancelled.is_set():
+                raise CancelledError
+            raw_hash.update(block)
+            put(compressor.compress(block))
+            done += len(block)
+            progress.advance("compress", done, size)
+        put(compressor.flush())
+        stored_size = writer.tell()
+    sync_file(stored)
+    return Stored(os.path.basename(stored), done, raw_hash.hexdigest(), stored_size, stored_hash.hexdigest())
+
+
+def read_back(
+    stored: str, expected: Stored, progress: Progress, cancelled: threading.Event | None = None
+) -> Iterator[bytes]:
+    """Read a stored file and hand out its decompressed blocks; when the last one is through, both hashes are proven.
+
+    Never hands out more than the expected size. Raises VerificationError that names the file, what was
+    expected and what was found. What was handed out before that is worthless.
+    """
+    require_zstandard()
+    raw_hash = hashlib.sha256()
+    done = 0
+    try:
+        with open(stored, "rb", buffering=0) as file:
+            reader = _HashingReader(file)
+            with zstandard.ZstdDecompressor().stream_reader(
+                cast("BinaryIO", reader), read_size=CHUNK, read_across_frames=True, closefd=False
+            ) as blocks:
+                while block := blocks.read(CHUNK):
+                    raw_hash.update(block)
+                    done += len(block)
+                    if done > expected.size or (cancelled is not None and cancelled.is_set()):
+                        break
+                    progress.advance("read back", done, expected.size)
+                    yield block
+            reader.drain()
+    except (OSError, zstandard.ZstdError) as problem:
+        raise _damaged(stored, "a readable zstd file", str(problem)) from problem
+    if cancelled is not None and cancelled.is_set():
+        raise CancelledError
+    if (reader.size, reader.hash.hexdigest()) != (expected.stored_size, expected.stored_sha256):
+        raise _damaged(
+            stored,
+            f"{expected.stored_size} bytes, sha256 {expected.stored_sha256}",
+            f"{reader.size} bytes, sha256 {reader.hash.hexdigest()}",
+        )
+    if (done, raw_hash.hexdigest()) != (expected.size, expected.sha256):
+        raise _damaged(
+            stored,
+            f"content of {expected.size} bytes, sha256 {expected.sha256}",
+            f"content of {done} bytes, sha256 {raw_hash.hexdigest()}",
+        )
+
+
+class _HashingReader:
+    """A file that remembers the hash and the number of all bytes read from it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.hash = hashlib.sha256()
+        self.size = 0
+
+    def read(self, size: int = CHUNK) -> bytes:
+        """The next bytes, at most ``size`` of them."""
+        block = self._file.read(size)
+        self.hash.update(block)
+        self.size += len(block)
+        return block
+
+    def drain(self) -> None:
+        """Read on to the end: trailing bytes count, too."""
+        while self.read():
+            pass
+
+
+def _damaged(stored: str, expected: str, found: str) -> VerificationError:
+    return VerificationError(
+        f"{stored} is not what was stored",
+        expected=expected,
+        found=found,
+        safe="the other backups; this one no longer counts as a restore point",
+        next_step="take a new backup now (litekeep backup), then check the disk below the repository",
+    )
