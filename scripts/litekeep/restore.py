@@ -24,7 +24,7 @@ from .repository import Backup, Repository
 from .source import connect
 from .swap import BEFORE, FAILED, Swap, quarantines
 from .swap import STEPS as SWAP_STEPS
-from .swaprecovery import recover
+from .swaprecovery import is_swapped, recover
 from .workspace import BUILDING, READY, Journal, Workspace
 
 STEPS = (
@@ -139,18 +139,19 @@ def rollback(database: Database, progress: Progress, target: str | None = None) 
     """
     place = os.path.realpath(database.path if target is None else target)
     with _at_work(place, "Rollback") as workspace:
+        interrupted = workspace.read()
+        done = bool(interrupted.rollback_of) and is_swapped(workspace, interrupted)
         notes = [note for note in (recover(workspace),) if note]
-        workspace.empty()
-        folder = last_quarantine(database, target)
+        folder = interrupted.rollback_of if done else last_quarantine(database, target)
         kept = FileSet(os.path.join(folder, os.path.basename(place)))
-        if _same(kept.path, place):
-            notes.append("an interrupted rollback was complete")
-            quarantine = ""
-        else:
+        quarantine = interrupted.quarantine
+        if not done:
+            workspace.empty()
             bring_back(kept, workspace)
-            swap = Swap(workspace, database.services, lambda _path: None, progress)
-            quarantine = swap.run(Journal(backup=f"the files in {folder}"), FAILED)
-        if _same(kept.path, place):
+            journal = Journal(backup=f"the files in {folder}", rollback_of=folder)
+            quarantine = Swap(workspace, database.services, lambda _path: None, progress).run(journal, FAILED)
+        # What stands in place again needs no second name; where SQLite had to settle it first, the raw files stay.
+        if not os.path.exists(kept.path) or os.path.samefile(kept.path, place):
             remove_tree(folder)
         workspace.remove()
         progress.step("restore: workspace removed")
@@ -175,10 +176,6 @@ def bring_back(kept: FileSet, workspace: Workspace) -> None:
         for suffix in kept.sidecars():
             os.link(kept.path + suffix, workspace.new + suffix)
     os.link(kept.path, workspace.new)
-
-
-def _same(one: str, other: str) -> bool:
-    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
 @contextlib.contextmanager

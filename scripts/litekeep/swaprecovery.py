@@ -20,8 +20,8 @@ def recover(workspace: Workspace) -> str:
     journal = workspace.read()
     if journal.phase not in (LINKING, MOVING):
         return ""
-    what = f"an interrupted restore of {journal.backup}"
-    if not os.path.exists(workspace.new):
+    what = f"an interrupted {'rollback to' if journal.rollback_of else 'restore of'} {journal.backup}"
+    if is_swapped(workspace, journal):
         return f"{what} was complete" + (f"; the old files are in {journal.quarantine}" if journal.old else "")
     if journal.phase == MOVING:
         strays = put_back(workspace.target, journal)
@@ -35,6 +35,11 @@ def recover(workspace: Workspace) -> str:
         f"{what} had not replaced the database yet; its WAL is now part of it, "
         f"and the raw files of before are kept in {journal.quarantine}"
     )
+
+
+def is_swapped(workspace: Workspace, journal: Journal) -> bool:
+    """Whether the last rename of an interrupted swap was done: the new file has left the workspace."""
+    return journal.phase in (LINKING, MOVING) and not os.path.exists(workspace.new)
 
 
 def put_back(target: str, journal: Journal) -> str:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from .errors import BusyError
 from .files import remove_tree, sync_directory, write_json
 
+_JOURNAL = "restore.json"
+
 BUILDING = "building"
 READY = "ready"
 LINKING = "linking"
@@ -31,7 +33,7 @@ class Journal:
     phase: ``building``, ``ready`` (proven, waits for the swap), ``linking`` (the target is old and whole until
     one rename), ``moving`` (the old files are on their way into quarantine and must be put back).
     built: inode, size and time of change of the proven file. quarantine: where the old files go. old: the inodes
-    of the old files by suffix.
+    of the old files by suffix. rollback_of: the folder that a rollback brings back, empty for a restore.
     """
 
     phase: str = BUILDING
@@ -39,6 +41,7 @@ class Journal:
     built: list[int] = field(default_factory=list)
     quarantine: str = ""
     old: dict[str, int] = field(default_factory=dict)
+    rollback_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Workspace:
     def read(self) -> Journal:
         """The journal; a missing or torn one means that nothing was proven."""
         try:
-            with open(os.path.join(self.folder, "restore.json"), encoding="utf-8") as stream:
+            with open(os.path.join(self.folder, _JOURNAL), encoding="utf-8") as stream:
                 values = json.load(stream)
             return Journal(**{key: values[key] for key in vars(Journal())})
         except (OSError, ValueError, KeyError, TypeError):
@@ -110,14 +113,15 @@ class Workspace:
 
     def write(self, journal: Journal) -> None:
         """Replace the journal durably."""
-        write_json(os.path.join(self.folder, "restore.json"), vars(journal))
+        write_json(os.path.join(self.folder, _JOURNAL), vars(journal))
 
     def empty(self) -> None:
-        """Remove what is inside, the folder stays."""
-        for entry in os.listdir(self.folder):
+        """Remove what is inside, the journal last; the folder stays."""
+        for entry in sorted(os.listdir(self.folder), key=_JOURNAL.__eq__):
             remove_tree(os.path.join(self.folder, entry))
 
     def remove(self) -> None:
         """Remove the folder. The caller still holds its lock, so nobody else is inside."""
+        self.empty()
         remove_tree(self.folder)
         sync_directory(os.path.dirname(self.folder))
