@@ -135,6 +135,14 @@ class _Run:
     def run_restore(self) -> int:
         """``restore NAME``"""
         options = self.options
+        if options.name is None:
+            known = ", ".join(sorted(self.config.databases)) or "none"
+            raise UsageError(
+                "restore needs the name of one database",
+                expected=f"one of: {known}",
+                safe="nothing was changed",
+                next_step="litekeep restore NAME",
+            )
         if options.rollback:
             return self._each(
                 lambda database: answers.rollback(database, self.progress, options.target, options.plan),

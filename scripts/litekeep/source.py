@@ -28,6 +28,7 @@ from .walfile import WalPosition, read_position
 
 MAGIC = b"SQLite format 3\0"
 _ENCRYPTED_ENTROPY = 7.0
+_PATIENCE = 0.25
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,9 @@ def open_source(path: str, deadline: int) -> Iterator[Source]:
         kept_open: list[int] = []
         at_the_end.callback(_close_all, kept_open)
         with _explained(path, deadline):
-            connection = connect(identity.path, timeout=deadline)
+            connection = connect(identity.path, timeout=_PATIENCE)
             at_the_end.callback(connection.close)
-            source = _begin(identity, connection, kept_open)
-        source.give_up_at = give_up_at
+            source = _begin_in_time(identity, connection, kept_open, give_up_at)
         yield source
 
 
@@ -136,6 +136,23 @@ def connect(path: str, *, timeout: float = 5.0, immutable: bool = False) -> sqli
     connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA trusted_schema=OFF")
     return connection
+
+
+def _begin_in_time(
+    identity: Identity, connection: sqlite3.Connection, kept_open: list[int], give_up_at: float
+) -> Source:
+    """Try again and again until the deadline. SQLite's own wait would be deaf to signals all that time."""
+    while True:
+        try:
+            source = _begin(identity, connection, kept_open)
+        except sqlite3.Error as problem:
+            if not sqlitefail.is_busy(problem) or time.monotonic() > give_up_at:
+                raise
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        else:
+            source.give_up_at = give_up_at
+            return source
 
 
 def _begin(identity: Identity, connection: sqlite3.Connection, kept_open: list[int]) -> Source:
@@ -159,11 +176,12 @@ def _begin_in_wal(path: str, connection: sqlite3.Connection, kept_open: list[int
         kept_open.append(os.open(f"{path}-shm", os.O_RDONLY))
     except OSError:
         return None
+    index = kept_open[-1]
     for _attempt in range(5):
         connection.execute("COMMIT")
-        before = read_position(kept_open[0])
+        before = read_position(index)
         _begin_reading(connection)
-        if before is not None and before == read_position(kept_open[0]):
+        if before is not None and before == read_position(index):
             return before
     return None
 

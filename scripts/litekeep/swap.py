@@ -84,6 +84,7 @@ class Swap:
         if not _link_all(old, kept):
             return False
         self.progress.step(STEPS[0])
+        whole = FileSet(replacement or self.target).signature()[""]
         if replacement:
             self._rename(replacement, self.target)
         self.progress.step(STEPS[1])
@@ -92,7 +93,6 @@ class Swap:
         os.link(self.target, self.workspace.undo)
         sync_directory(os.path.dirname(self.target))
         self.progress.step(STEPS[2])
-        whole = FileSet(self.workspace.undo).signature()
         self._rename(self.workspace.new, self.target)
         self.progress.step(STEPS[3])
 
@@ -108,9 +108,9 @@ class Swap:
 
         try:
             self._nobody_slipped_in([self.workspace.undo, *(kept.path + suffix for suffix in kept.present())])
-            if kept.signature() != before or FileSet(self.workspace.undo).signature() != whole:
+            if kept.signature() != before or FileSet(self.workspace.undo).signature()[""] != whole:
                 raise _written_meanwhile(self.target, self.services)
-            self.prove(self.target)
+            self._prove_new()
         except BaseException:
             back()
             raise
@@ -135,7 +135,7 @@ class Swap:
         self.progress.step(STEPS[3])
         try:
             self._nobody_slipped_in([inside(journal.quarantine, old.path + suffix) for suffix in journal.old])
-            self.prove(self.target)
+            self._prove_new()
         except BaseException:
             self._rename(self.target, self.workspace.new)
             put_back(self.target, journal)
@@ -147,6 +147,11 @@ class Swap:
         look = holders(old_names)
         if look.openers:
             raise in_use(self.target, look, self.services)
+
+    def _prove_new(self) -> None:
+        """Unless somebody works with the new database already: then it is theirs, and was proven before."""
+        if not holders([self.target]).openers:
+            self.prove(self.target)
 
     def _rename(self, old: str, new: str) -> None:
         os.rename(old, new)

@@ -7,9 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from support import Steps, content, die_before_call, in_child, make_database, protect
+
 from litekeep import backup, verify
 from litekeep.progress import Progress
-from support import Steps, content, die_before_call, in_child, make_database, protect
 
 
 def assert_repository_valid(repository: backup.Repository, expected: int) -> None:

@@ -9,9 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from litekeep import backup, restore
-from litekeep.errors import NoRestorePointError
-from litekeep.progress import Progress
 from support import (
     SUFFIXES,
     Steps,
@@ -25,6 +22,10 @@ from support import (
     protect,
     set_bytes,
 )
+
+from litekeep import backup, restore
+from litekeep.errors import NoRestorePointError
+from litekeep.progress import Progress
 
 
 def at_rest(path: Path) -> None:
