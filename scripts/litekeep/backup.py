@@ -105,7 +105,7 @@ def _as_it_stands(repository: Repository, database: Database, partial: Partial) 
     good = f"the newest verified backup is {newest.id}" if newest else "there is no verified backup"
     repair = f"litekeep restore {database.name} --to {newest.id}" if newest else "sqlite3 DAMAGED.db .recover"
     raise VerificationError(
-        f"The database {database.path} is damaged",
+        f"The database {database.path} does not pass its checks: it is damaged",
         expected="a copy that passes integrity_check",
         found=problem,
         safe=f"{good}; the damaged state is kept in {partial.final} and never counts as a restore point",

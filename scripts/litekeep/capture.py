@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from . import sqlitefail
 from .config import Database
+from .errors import UsageError
 from .files import remove_tree, require_space
 from .progress import Progress
 from .repository import PARTIAL, Partial, Repository
@@ -43,6 +44,12 @@ def staging_folder(database: Database, partial: Partial) -> Iterator[str]:
     if database.staging is None:
         folder = partial.file("staging")
     else:
+        if not os.path.isdir(database.staging):
+            raise UsageError(
+                f"The staging directory {database.staging} of {database.name} does not exist",
+                safe=SAFE,
+                next_step=f"mkdir -m 700 {database.staging}, or correct the key staging",
+            )
         prefix = f"{PARTIAL}{database.name}@"
         for entry in os.listdir(database.staging):
             if entry.startswith(prefix):

@@ -220,4 +220,4 @@ def _backup(folder: str, name: str, verification: Mapping[str, object]) -> Backu
 def _source_problem(manifest: Manifest) -> str:
     integrity = manifest.part("checks").get("integrity")
     messages = integrity.get("messages") if isinstance(integrity, dict) else None
-    return "the source was damaged: " + "; ".join(str(message) for message in (messages or ["unknown"])[:3])
+    return "the source did not pass its checks: " + "; ".join(str(message) for message in (messages or ["unknown"])[:3])

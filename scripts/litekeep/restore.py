@@ -113,6 +113,8 @@ def restore(repository: Repository, database: Database, chosen: Plan, progress: 
         notes = _build(repository, database, chosen, workspace, progress)
         swap = Swap(workspace, database.services, lambda path: prove(path, chosen.manifest), progress)
         quarantine = swap.run(workspace.read(), BEFORE)
+        if chosen.in_use.hidden:
+            notes.append(f"{chosen.in_use.hidden} processes of other users could not be looked into")
         workspace.remove()
         progress.step("restore: workspace removed")
         return Restored(chosen.target, chosen.backup.id, quarantine, tuple(notes))

@@ -23,6 +23,7 @@ from .source import open_source
 class Result:
     """What became of one backup: its state now, and why it does not count.
 
+    intact: whether the stored bytes are what was stored; those of a damaged source can be, too.
     recorded: whether the outcome stands in the repository; not where it is read-only or its disk is full.
     """
 
@@ -31,6 +32,7 @@ class Result:
     problem: str
     stored_size: int
     seconds: float
+    intact: bool
     recorded: bool
 
     @property
@@ -46,6 +48,7 @@ class Result:
             "problem": self.problem,
             "stored_size": self.stored_size,
             "seconds": round(self.seconds, 3),
+            "intact": self.intact,
             "recorded": self.recorded,
         }
 
@@ -77,16 +80,17 @@ def verify_backups(repository: Repository, database: str, chosen: Iterable[Backu
     with repository.lease(database):
         for backup in chosen:
             begun = time.monotonic()
-            state, problem, recorded = backup.state, backup.problem, False
+            state, problem, intact, recorded = backup.state, backup.problem, False, False
             if backup.manifest is not None:
                 damage = _damage(backup, progress)
+                intact = not damage
                 if state != BAD_SOURCE:
                     state, problem = (DAMAGED, damage) if damage else (VERIFIED, "")
                     with contextlib.suppress(OSError):
                         repository.record_verification(database, backup.id, damage)
                         recorded = True
             size = backup.manifest.stored_size if backup.manifest else 0
-            results.append(Result(backup.id, state, problem, size, time.monotonic() - begun, recorded))
+            results.append(Result(backup.id, state, problem, size, time.monotonic() - begun, intact, recorded))
     return results
 
 
