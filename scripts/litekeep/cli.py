@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         progress.close()
-        print("litekeep: interrupted; nothing that counts was changed", file=sys.stderr)
+        sys.stderr.write("litekeep: interrupted; nothing that counts was changed\n")
         return 130
 
 
@@ -66,11 +66,15 @@ def _terminated(_number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + signal.SIGTERM)
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
 def _tell_error(problem: LitekeepError, command: str, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(_answer(command, [], problem.exit_code, problem.to_json()), indent=2))
+        _say(json.dumps(_answer(command, [], problem.exit_code, problem.to_json()), indent=2))
     else:
-        print(f"litekeep: {problem}", file=sys.stderr)
+        sys.stderr.write(f"litekeep: {problem}\n")
 
 
 def _answer(command: str, databases: list[Values], exit_code: int, error: Values | None = None) -> Values:
@@ -159,7 +163,7 @@ class _Run:
     def run_config(self) -> int:
         """``config``: print the configuration as it was understood."""
         values = {**asdict(self.config), "databases": {n: asdict(d) for n, d in self.config.databases.items()}}
-        print(json.dumps(values, indent=2))
+        _say(json.dumps(values, indent=2))
         return 0
 
     def _databases(self) -> list[Database]:
@@ -181,7 +185,7 @@ class _Run:
             try:
                 answer = work(database)
                 code = verdict(answer)
-                self._say(words(answer))
+                self._tell(words(answer))
             except LitekeepError as problem:
                 code, answer = problem.exit_code, {"database": database.name, "error": problem.to_json()}
                 first_error = first_error or problem.to_json()
@@ -191,14 +195,14 @@ class _Run:
             found.append(answer)
             worst = worst or code
         if self.as_json:
-            print(json.dumps(_answer(self.options.command, found, worst, first_error), indent=2))
+            _say(json.dumps(_answer(self.options.command, found, worst, first_error), indent=2))
         return worst
 
-    def _say(self, lines: Iterable[str]) -> None:
+    def _tell(self, lines: Iterable[str]) -> None:
         self.progress.close()
         if not self.as_json:
             for line in lines:
-                print(line)
+                _say(line)
 
 
 def options_method(command: str) -> str:

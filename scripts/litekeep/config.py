@@ -84,7 +84,7 @@ def database_from(name: str, values: object, where: str = "databases") -> Databa
     check_name(name, "database name")
     what = f"{where}.{name}"
     values = _mapping(values, what, _DATABASE_KEYS)
-    objectives = _mapping(values.get("objectives") or {}, f"{what}.objectives", _OBJECTIVE_KEYS)
+    objectives = _mapping(_given(values, "objectives", {}), f"{what}.objectives", _OBJECTIVE_KEYS)
     staging = values.get("staging")
     rpo, rto = objectives.get("rpo"), objectives.get("rto")
     return Database(
@@ -102,9 +102,9 @@ def database_from(name: str, values: object, where: str = "databases") -> Databa
 def config_from(values: object, where: str) -> Config:
     """A whole configuration out of plain values. Raises UsageError, naming the key."""
     values = _mapping(values, where, ("repository", "host", "databases"))
-    databases = values.get("databases") or {}
+    databases = _given(values, "databases", {})
     if not isinstance(databases, dict):
-        raise UsageError(f"{where}: databases is no mapping of names", found=type(databases).__name__)
+        raise UsageError(f"{where}: databases is no mapping", expected="names and policies", found=repr(databases))
     return Config(
         repository=_absolute(values.get("repository"), f"{where}: repository"),
         host=check_name(values.get("host"), "host name"),
@@ -149,7 +149,7 @@ def _mapping(values: object, what: str, known: Collection[str]) -> dict[str, obj
 
 
 def _absolute(value: object, what: str) -> str:
-    if isinstance(value, str) and os.path.isabs(value) and "\0" not in value:
+    if isinstance(value, str) and os.path.isabs(value) and _can_be_a_path(value):
         return os.path.normpath(value)
     raise UsageError(
         f"{what} is not an absolute path",
@@ -157,6 +157,13 @@ def _absolute(value: object, what: str) -> str:
         found=repr(value),
         next_step=f"correct {what}",
     )
+
+
+def _can_be_a_path(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _level(value: object, what: str) -> int:

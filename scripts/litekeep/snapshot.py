@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 
 from . import sqlitefail
-from .errors import SpaceError
+from .errors import LitekeepError, SpaceError
 from .files import CHUNK
 from .progress import Progress
 from .source import Source, busy
@@ -38,23 +38,24 @@ def copy_snapshot(source: Source, staged: str, deadline: int, progress: Progress
         if not in_transaction and remaining and time.monotonic() > source.give_up_at:
             raise busy(source.identity.path, deadline)
 
-    with contextlib.closing(_new_database(source, staged)) as copy, _explained(staged):
+    with _explained(staged), _new_database(source, staged) as copy:
         source.connection.backup(
             copy, pages=max(1, _STEP_BYTES // source.page_size), progress=on_step, sleep=_RETRY_SECONDS
         )
 
 
-def _new_database(source: Source, staged: str) -> sqlite3.Connection:
-    """An empty file that nobody else sees: no journal, no syncs; the caller syncs it once at the end."""
-    copy = sqlite3.connect(staged, isolation_level=None)
-    copy.execute("PRAGMA journal_mode=OFF")
-    copy.execute("PRAGMA synchronous=OFF")
-    copy.execute("PRAGMA locking_mode=EXCLUSIVE")
-    copy.execute(f"PRAGMA page_size={source.page_size}")
-    # The backup API sets the copy's schema cookie to one more than the copy's own: so it equals the source's.
-    if source.schema_version > 0:
-        copy.execute(f"PRAGMA schema_version={source.schema_version - 1}")
-    return copy
+@contextlib.contextmanager
+def _new_database(source: Source, staged: str) -> Iterator[sqlite3.Connection]:
+    """An empty file that nobody else sees: no journal, no syncs, because a crash discards it."""
+    with contextlib.closing(sqlite3.connect(staged, isolation_level=None)) as copy:
+        copy.execute("PRAGMA journal_mode=OFF")
+        copy.execute("PRAGMA synchronous=OFF")
+        copy.execute("PRAGMA locking_mode=EXCLUSIVE")
+        copy.execute(f"PRAGMA page_size={source.page_size}")
+        # The backup API sets the copy's schema cookie to one more than the copy's own: so it equals the source's.
+        if source.schema_version > 0:
+            copy.execute(f"PRAGMA schema_version={source.schema_version - 1}")
+        yield copy
 
 
 @contextlib.contextmanager
@@ -69,7 +70,14 @@ def _explained(staged: str) -> Iterator[None]:
                 safe="the source is untouched; earlier backups stand",
                 next_step=f"free space there (df -h {os.path.dirname(staged)}), or set the database's key staging",
             ) from problem
-        raise sqlitefail.DamagedError(str(problem)) from problem
+        if sqlitefail.is_damage(problem):
+            raise sqlitefail.DamagedError(str(problem)) from problem
+        raise LitekeepError(
+            f"The staged copy {staged} could not be made",
+            found=str(problem),
+            safe="the source is untouched; earlier backups stand",
+            next_step=f"look at: ls -la {os.path.dirname(staged)}",
+        ) from problem
 
 
 def copy_raw(path: str, staged: str, progress: Progress) -> list[str]:

@@ -10,7 +10,7 @@ import re
 from .errors import UsageError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"([0-9]+)([smhdw])")
+_DURATION = re.compile(r"([0-9]{1,12})([smhdw])")
 
 
 def now() -> dt.datetime:
@@ -21,8 +21,7 @@ def now() -> dt.datetime:
 
 def to_text(moment: dt.datetime) -> str:
     """RFC 3339 in UTC with milliseconds: ``2026-11-22T02:00:00.123Z``."""
-    moment = moment.astimezone(dt.timezone.utc)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(dt.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def to_id(moment: dt.datetime) -> str:
@@ -42,7 +41,10 @@ def from_text(text: str) -> dt.datetime:
     moment = dt.datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("no offset from UTC")
-    return moment.astimezone(dt.timezone.utc)
+    try:
+        return moment.astimezone(dt.timezone.utc)
+    except OverflowError as problem:
+        raise ValueError("out of range") from problem
 
 
 def parse_duration(value: object, what: str) -> int:
@@ -50,10 +52,10 @@ def parse_duration(value: object, what: str) -> int:
 
     Raises UsageError; ``what`` names the setting in its message.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12:
         return value
     text = str(value).strip()
-    if text.isdigit():
+    if re.fullmatch(r"[0-9]{1,12}", text):
         return int(text)
     parts = _DURATION.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text:
