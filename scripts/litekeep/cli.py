@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not as_json:
             progress = for_stream()
         signal.signal(signal.SIGTERM, _terminated)
-        return _Run(options, progress, as_json).command()
+        code = _Run(options, progress, as_json).command()
+        sys.stdout.flush()
+        return code
     except LitekeepError as problem:
         progress.close()
         _tell_error(problem, command, as_json)
@@ -161,9 +163,8 @@ class _Run:
         )
 
     def run_config(self) -> int:
-        """``config``: print the configuration as it was understood."""
-        values = {**asdict(self.config), "databases": {n: asdict(d) for n, d in self.config.databases.items()}}
-        _say(json.dumps(values, indent=2))
+        """``config``: print the configuration as it was understood, in the form of the file."""
+        _say(json.dumps(asdict(self.config), indent=2))
         return 0
 
     def _databases(self) -> list[Database]:
@@ -180,6 +181,8 @@ class _Run:
     ) -> int:
         """Do the work for every chosen database, whatever happens to the others; the worst code is the exit code."""
         found: list[Values] = []
+        if not self.config.databases:
+            sys.stderr.write("litekeep: no databases are configured, so nothing is protected\n")
         worst, first_error = 0, None
         for database in self._databases():
             try:

@@ -24,18 +24,31 @@ class Attributes:
     xattrs: Mapping[str, bytes] = field(default_factory=dict)
 
     def apply(self, path: str) -> list[str]:
-        """Give them to a file; returns what could not be given, in words."""
+        """Give them to a file; returns what could not be given, in words.
+
+        Never through a link: the directory around belongs to the application, which could lay one in the way.
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            return self._give(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _give(self, descriptor: int) -> list[str]:
         refused = []
-        found = os.stat(path)
+        found = os.fstat(descriptor)
         if (found.st_uid, found.st_gid) != (self.uid, self.gid):
             try:
-                os.chown(path, self.uid, self.gid)
-            except PermissionError:
-                refused.append(f"owner {self.uid}:{self.gid} needs root; the file belongs to {found.st_uid}")
-        os.chmod(path, self.mode)
+                os.fchown(descriptor, self.uid, self.gid)
+            except OSError as problem:
+                refused.append(
+                    f"the owner {self.uid}:{self.gid} could not be given ({problem.strerror}); "
+                    f"the file belongs to {found.st_uid}:{found.st_gid}"
+                )
+        os.fchmod(descriptor, self.mode)
         for name, value in self.xattrs.items():
             try:
-                os.setxattr(path, name, value)
+                os.setxattr(descriptor, name, value)
             except OSError as problem:
                 refused.append(f"{name}: {problem.strerror}")
         return refused

@@ -7,7 +7,7 @@ from __future__ import annotations
 from . import timefmt
 from .errors import NoRestorePointError, UsageError, VerificationError
 from .repository import DAMAGED, VERIFIED, Backup, Catalogue
-from .timefmt import size_text, to_text
+from .timefmt import NO_OFFSET, size_text, to_text
 
 
 def choose(catalogue: Catalogue, to: str) -> Backup:
@@ -49,7 +49,7 @@ def _unknown(catalogue: Catalogue, to: str) -> NoRestorePointError | UsageError:
     try:
         moment = timefmt.from_text(to)
     except ValueError as problem:
-        if "offset" in str(problem):
+        if str(problem) == NO_OFFSET:
             return UsageError(
                 f"The time {to} has no offset from UTC",
                 expected="for example 2026-11-22T02:00:00Z or 2026-11-22T03:00:00+01:00",

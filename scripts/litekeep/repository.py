@@ -190,10 +190,10 @@ class Repository:
         try:
             with open(self._history(database), encoding="utf-8", errors="replace") as stream:
                 lines = stream.readlines()
-        except (FileNotFoundError, PermissionError):
+        except OSError:
             return last
         for line in lines:
-            with contextlib.suppress(ValueError, TypeError, KeyError):
+            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
                 entry = json.loads(line)
                 last[str(entry["backup"])] = entry
         return last

@@ -200,6 +200,8 @@ def quarantines(target: str) -> list[str]:
     """The folders with what former restores replaced, oldest first."""
     directory, name = os.path.split(target)
     found = [
-        entry for entry in os.listdir(directory) if entry.startswith(name + BEFORE) and not entry.endswith(".stray")
+        os.path.join(directory, entry)
+        for entry in os.listdir(directory)
+        if entry.startswith(name + BEFORE) and not entry.endswith(".stray")
     ]
-    return [os.path.join(directory, entry) for entry in sorted(found)]
+    return sorted(path for path in found if os.path.isdir(path))

@@ -9,6 +9,7 @@ import re
 
 from .errors import UsageError
 
+NO_OFFSET = "no offset from UTC"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"([0-9]{1,12})([smhdw])")
 
@@ -40,7 +41,7 @@ def from_text(text: str) -> dt.datetime:
     text = re.sub(r"\.(\d+)", lambda found: "." + found.group(1)[:6].ljust(6, "0"), text)
     moment = dt.datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise ValueError("no offset from UTC")
+        raise ValueError(NO_OFFSET)
     try:
         return moment.astimezone(dt.timezone.utc)
     except OverflowError as problem:

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .errors import BusyError
+from .errors import BusyError, UsageError
 from .files import remove_tree, sync_directory, write_json
 
 _JOURNAL = "restore.json"
@@ -84,9 +84,13 @@ class Workspace:
         while True:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.folder, 0o700)
-            descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._require_own(os.fstat(descriptor).st_uid)
                 if os.stat(self.folder).st_ino == os.fstat(descriptor).st_ino:
                     return descriptor
             except FileNotFoundError:
@@ -99,17 +103,38 @@ class Workspace:
                     safe="nothing was changed; the other restore goes on",
                     next_step="wait for it to end",
                 ) from problem
+            except BaseException:
+                os.close(descriptor)
+                raise
             # The folder was removed by the one who held it before: take the new one.
             os.close(descriptor)
 
+    def _require_own(self, uid: int) -> None:
+        """A journal that the application could have written must not steer what root moves."""
+        if uid != os.geteuid():
+            raise UsageError(
+                f"{self.folder} was made by another user",
+                expected=f"a folder of user {os.geteuid()}",
+                found=f"a folder of user {uid}",
+                safe="nothing was changed",
+                next_step=f"look into it; when nothing in it is needed: rm -r {self.folder}",
+            )
+
     def read(self) -> Journal:
-        """The journal; a missing or torn one means that nothing was proven."""
+        """The journal; a missing, torn or foreign one means that nothing was proven."""
+        nothing = Journal()
         try:
             with open(os.path.join(self.folder, _JOURNAL), encoding="utf-8") as stream:
                 values = json.load(stream)
-            return Journal(**{key: values[key] for key in vars(Journal())})
-        except (OSError, ValueError, KeyError, TypeError):
-            return Journal()
+            kinds = {key: type(value) for key, value in vars(nothing).items()}
+            if {key: type(values[key]) for key in kinds} != kinds:
+                return nothing
+            journal = Journal(**{key: values[key] for key in kinds})
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return nothing
+        directory = os.path.dirname(self.target)
+        beside = all(os.path.dirname(p) == directory for p in (journal.quarantine, journal.rollback_of) if p)
+        return journal if beside else nothing
 
     def write(self, journal: Journal) -> None:
         """Replace the journal durably."""

@@ -1,0 +1,206 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the Litekeep contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sqlite_backup_info
+short_description: Tell how SQLite databases are protected and which backups there are
+version_added: 0.1.0
+description:
+  - Reads the repository's manifests and looks at the databases. Reads no stored data; C(sqlite_verify) does.
+  - A database that has no backup, only old ones, or damaged ones has findings. They do not make the module fail.
+attributes:
+  check_mode:
+    description: Changes nothing, in check mode and out of it.
+    support: full
+  diff_mode:
+    description: Changes nothing, so there is nothing to show.
+    support: N/A
+  idempotent:
+    description: Changes nothing.
+    support: full
+options:
+  databases:
+    description:
+      - The databases. The inventory's C(sqlite_backup_databases) can be handed in as it is.
+      - When one fails, the others are done all the same. The module fails at its end, and names each that failed.
+      - One name means one path.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: What the database is called in the repository. Letters, digits, dots, dashes and underscores.
+        type: str
+        required: true
+      path:
+        description: The database file, by its full path. It is never created.
+        type: str
+        required: true
+      staging:
+        description:
+          - Where the uncompressed copy lies while it is checked. It needs the size of the database.
+          - The repository itself when left out.
+        type: str
+      deadline:
+        description:
+          - How long to wait for locks, and to copy a database that is not in WAL mode, for example V(90s) or V(15m).
+          - 10 minutes when left out.
+        type: str
+      compression_level:
+        description: Level of zstd, from V(1) to V(19). V(3) when left out.
+        type: int
+      services:
+        description: Units that write to the database. This module starts and stops none; its messages name them.
+        type: list
+        elements: str
+      objectives:
+        description: What is promised for the database.
+        type: dict
+        suboptions:
+          rpo:
+            description: The most that may be lost, for example V(24h).
+            type: str
+          rto:
+            description: The longest that a restore may take, for example V(30m).
+            type: str
+      schedule:
+        description: Used by the role C(sqlite_backup), ignored here.
+        type: str
+      health_check:
+        description: Used by the role C(recovery), ignored here.
+        type: dict
+  repository:
+    description: The directory of the backups, by its full path.
+    type: str
+    default: /var/lib/litekeep
+  host:
+    description:
+      - The host's folder in the repository.
+      - The node's own name up to the first dot when left out. The role and the playbooks use C(inventory_hostname).
+    type: str
+author:
+  - Litekeep contributors (@litekeep)
+"""
+
+EXAMPLES = r"""
+- name: Ask how the databases are protected
+  sqlite_backup_info:
+    databases: "{{ sqlite_backup_databases }}"
+    host: "{{ inventory_hostname }}"
+  register: protection
+
+- name: Stop when one is not
+  ansible.builtin.assert:
+    that: protection.databases | rejectattr('healthy') | length == 0
+"""
+
+RETURN = r"""
+databases:
+  description: How each database is protected, in the order of the list.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    database:
+      description: Its name.
+      returned: always
+      type: str
+      sample: events
+    path:
+      description: The database file.
+      returned: success
+      type: str
+      sample: /var/lib/mcp/events.db
+    healthy:
+      description: Whether there are no findings.
+      returned: success
+      type: bool
+      sample: false
+    findings:
+      description: What is wrong, each with its next step.
+      returned: success
+      type: list
+      elements: str
+      sample: ["there is no restore point; take one: litekeep backup events"]
+    age:
+      description: Seconds since the newest verified backup, none when there is none.
+      returned: success
+      type: float
+      sample: 3600.217
+    newest:
+      description: The newest verified backup, none when there is none; as in RV(databases[].backups).
+      returned: success
+      type: dict
+    restore_points:
+      description: How many backups count.
+      returned: success
+      type: int
+      sample: 14
+    stored_size:
+      description: Bytes that all backups take.
+      returned: success
+      type: int
+      sample: 120641024
+    backups:
+      description: All backups, oldest first. Those whose C(state) is V(verified) count.
+      returned: success
+      type: list
+      elements: dict
+      sample:
+        - id: 20261122T020000.123Z-full
+          state: verified
+          problem: ""
+          path: /var/lib/litekeep/app1/events/backups/20261122T020000.123Z-full
+          type: full
+          snapshot: "2026-11-22T02:00:00.150Z"
+          size: 41287680
+          stored_size: 8617211
+          rows: {events: 100000, notes: 2000}
+          warnings: []
+          last_verified: "2026-11-22T02:00:00.150Z"
+    exit_code:
+      description: What C(litekeep status) would end with.
+      returned: success
+      type: int
+      sample: 0
+    summary:
+      description: The state in words, line by line.
+      returned: success
+      type: list
+      elements: str
+      sample: ["events: protected", "  newest    20261122T020000.123Z-full, 1 h ago"]
+    error:
+      description: Why the state could not be found out.
+      returned: failure
+      type: dict
+      sample: {kind: usage, exit_code: 2, message: The repository cannot be read}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.litekeep import answers, render
+from ansible.module_utils.litekeep.config import Database
+from ansible.module_utils.litekeep_module import Run, Values, databases_option, repository_options
+
+
+def main() -> None:
+    """Look and report."""
+    module = AnsibleModule(
+        argument_spec={"databases": databases_option(), **repository_options()}, supports_check_mode=True
+    )
+    run = Run(module)
+    repository = run.repository()
+
+    def look(database: Database, _keys: Values) -> Values:
+        status = answers.status(repository, database)
+        backups = answers.catalogue_values(repository.catalogue(database.name))["backups"]
+        return {**status, "backups": backups, "summary": list(render.status(status))}
+
+    run.each(look)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the Litekeep contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sqlite_restore
+short_description: Restore SQLite databases from verified backups
+version_added: 0.1.0
+description:
+  - Builds the restored file in the database's directory, proves it against the backup's manifest, and only then puts it
+    in the database's place. What stood there is kept, all four files of it, in C(PATH.before-restore-TIME/).
+  - Refuses while any process has the database open. It starts and stops no services; the role C(recovery) does.
+  - Until the swap the database is as it was, whatever happens.
+attributes:
+  check_mode:
+    description: Returns the plan, changes nothing. Fails where the backup cannot be had or the target not be used.
+    support: full
+    details:
+      - A database that is open gives a warning instead of a failure, because earlier tasks that would stop its users
+        did not stop them in check mode.
+      - Damage of the stored bytes and lack of space show only when the file is built.
+  diff_mode:
+    description: Shows the files that are replaced, and the moment, age and rows of what takes their place.
+    support: full
+  idempotent:
+    description: A second run changes nothing.
+    support: partial
+    details:
+      - With O(state=prepared). The other two are actions, and each run carries them out.
+options:
+  databases:
+    description:
+      - The databases. The inventory's C(sqlite_backup_databases) can be handed in as it is.
+      - When one fails, the others are done all the same. The module fails at its end, and names each that failed.
+      - One name means one path.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: What the database is called in the repository. Letters, digits, dots, dashes and underscores.
+        type: str
+        required: true
+      path:
+        description: The database file, by its full path. It is never created.
+        type: str
+        required: true
+      to:
+        description: Which backup. V(latest) is the newest that counts; otherwise the id of one.
+        type: str
+        default: latest
+      target:
+        description:
+          - Another path to restore to. Nothing may stand there.
+          - The database's own place when left out.
+        type: str
+      staging:
+        description:
+          - Where the uncompressed copy lies while it is checked. It needs the size of the database.
+          - The repository itself when left out.
+        type: str
+      deadline:
+        description:
+          - How long to wait for locks, and to copy a database that is not in WAL mode, for example V(90s) or V(15m).
+          - 10 minutes when left out.
+        type: str
+      compression_level:
+        description: Level of zstd, from V(1) to V(19). V(3) when left out.
+        type: int
+      services:
+        description: Units that write to the database. This module starts and stops none; its messages name them.
+        type: list
+        elements: str
+      objectives:
+        description: What is promised for the database.
+        type: dict
+        suboptions:
+          rpo:
+            description: The most that may be lost, for example V(24h).
+            type: str
+          rto:
+            description: The longest that a restore may take, for example V(30m).
+            type: str
+      schedule:
+        description: Used by the role C(sqlite_backup), ignored here.
+        type: str
+      health_check:
+        description: Used by the role C(recovery), ignored here.
+        type: dict
+  repository:
+    description: The directory of the backups, by its full path.
+    type: str
+    default: /var/lib/litekeep
+  host:
+    description:
+      - The host's folder in the repository.
+      - The node's own name up to the first dot when left out. The role and the playbooks use C(inventory_hostname).
+    type: str
+  state:
+    description:
+      - V(restored) builds, proves and swaps. What V(prepared) has left ready is used.
+      - V(prepared) builds and proves beside the database, which may stay in use. Nothing is replaced.
+      - V(rolled_back) puts back what the last restore to that place replaced; what it had put there is kept in
+        C(PATH.failed-restore-TIME/). O(databases[].to), O(repository) and O(host) are not looked at.
+    type: str
+    choices: [restored, prepared, rolled_back]
+    default: restored
+requirements:
+  - python3-zstandard on the host
+author:
+  - Litekeep contributors (@litekeep)
+"""
+
+EXAMPLES = r"""
+- name: Restore the newest backup beside the live database, to look into it
+  sqlite_restore:
+    databases:
+      - name: events
+        path: /var/lib/mcp/events.db
+        target: /var/tmp/events-of-yesterday.db
+    host: "{{ inventory_hostname }}"
+
+- name: Build and prove while the service still runs
+  sqlite_restore:
+    databases: "{{ sqlite_backup_databases | selectattr('name', 'equalto', 'events') }}"
+    host: "{{ inventory_hostname }}"
+    state: prepared
+
+- name: Put back what the last restore replaced
+  sqlite_restore:
+    databases:
+      - name: events
+        path: /var/lib/mcp/events.db
+    state: rolled_back
+"""
+
+RETURN = r"""
+databases:
+  description: What became of each database, in the order of the list.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    database:
+      description: Its name.
+      returned: always
+      type: str
+      sample: events
+    action:
+      description: What was asked for, V(restore), V(prepare) or V(rollback).
+      returned: success
+      type: str
+      sample: restore
+    changed:
+      description: Whether files were written; in check mode, whether they would be.
+      returned: always
+      type: bool
+      sample: true
+    plan:
+      description:
+        - What was found before anything was done. C(age) is in seconds, C(prepared) says whether the file stood ready.
+        - For V(rollback) only C(target), and C(from), the folder with the files that come back.
+      returned: success
+      type: dict
+      sample:
+        target: /var/lib/mcp/events.db
+        replaces: [/var/lib/mcp/events.db, /var/lib/mcp/events.db-wal]
+        in_use_by: ["mcp-server (process 811, /var/lib/mcp/events.db)"]
+        hidden_processes: 0
+        prepared: false
+        age: 3600.217
+        backup:
+          id: 20261122T020000.123Z-full
+          snapshot: "2026-11-22T02:00:00.150Z"
+          size: 41287680
+          stored_size: 8617211
+          rows: {events: 100000, notes: 2000}
+    result:
+      description:
+        - What was done, none in check mode.
+        - C(quarantine) is the folder with the replaced files, none when there were none.
+      returned: success
+      type: dict
+      sample:
+        target: /var/lib/mcp/events.db
+        backup: 20261122T020000.123Z-full
+        quarantine: /var/lib/mcp/events.db.before-restore-20261122T030000.217Z
+        swapped: true
+        notes: []
+    summary:
+      description: The result in words, line by line.
+      returned: success
+      type: list
+      elements: str
+      sample: ["events: /var/lib/mcp/events.db is restored from 20261122T020000.123Z-full"]
+    error:
+      description: Why nothing was replaced. C(exit_code) is the one that the command C(litekeep) would end with.
+      returned: failure
+      type: dict
+      sample:
+        kind: in_use
+        exit_code: 6
+        message: /var/lib/mcp/events.db is in use
+        found: mcp-server (process 811, /var/lib/mcp/events.db)
+        safe: the database is as it was
+        next: systemctl stop mcp-server.service
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.litekeep import answers, render
+from ansible.module_utils.litekeep.config import Database
+from ansible.module_utils.litekeep.openers import find_openers
+from ansible.module_utils.litekeep.timefmt import duration_text
+from ansible.module_utils.litekeep_module import SILENT, Run, Values, databases_option, repository_options, rows_text
+
+ACTIONS = {"restored": "restore", "prepared": "prepare"}
+
+
+def files(names: list[str]) -> list[str]:
+    """The files in place, with their sizes."""
+    return [f"{name}: {os.lstat(name).st_size} bytes" for name in names] or ["nothing"]
+
+
+def restored(plan: Values) -> list[str]:
+    """What takes their place."""
+    backup = plan["backup"]
+    return [
+        f"{plan['target']}: {backup['size']} bytes",
+        f"backup: {backup['id']}",
+        f"state of: {backup['snapshot']}, {duration_text(max(0.0, plan['age']))} ago",
+        f"rows: {rows_text(backup['rows'])}",
+        *(f"kept: {name}, in {plan['target']}.before-restore-TIME/" for name in plan["replaces"]),
+    ]
+
+
+def main() -> None:
+    """Predict, act unless in check mode, report."""
+    state = {"type": "str", "choices": [*ACTIONS, "rolled_back"], "default": "restored"}
+    more = {"to": {"type": "str", "default": "latest"}, "target": {"type": "str"}}
+    module = AnsibleModule(
+        argument_spec={"databases": databases_option(**more), **repository_options(), "state": state},
+        supports_check_mode=True,
+    )
+    run = Run(module, *more)
+    repository = run.repository()
+    action = ACTIONS.get(module.params["state"], "")
+
+    def warn_of_openers(target: str) -> None:
+        openers = find_openers(target).openers
+        if module.check_mode and openers:
+            found = "; ".join(str(opener) for opener in openers)
+            module.warn(f"{target} is in use by {found}. The real run is refused unless they are stopped before it.")
+
+    def restore(database: Database, keys: Values) -> Values:
+        to, target = keys["to"], keys["target"]
+        answer = answers.restore(repository, database, SILENT, to, target, "plan")
+        plan = answer["plan"]
+        answer.update(action=action, changed=action == "restore" or not plan["prepared"])
+        if action == "restore":
+            warn_of_openers(plan["target"])
+            run.diff(database.name, files(plan["replaces"]), restored(plan))
+        if not module.check_mode:
+            # By its id: a backup that was taken since is not the one that was planned.
+            done = answers.restore(repository, database, SILENT, plan["backup"]["id"], target, action)
+            answer["result"] = done["result"]
+        return {**answer, "summary": list(render.restore(answer))}
+
+    def roll_back(database: Database, keys: Values) -> Values:
+        answer = answers.rollback(database, SILENT, keys["target"], dry_run=True)
+        place, kept = answer["plan"]["target"], answer["plan"]["from"]
+        warn_of_openers(os.path.realpath(place))
+        run.diff(database.name, [f"{place}: as the last restore left it"], [f"{place}: as it was, out of {kept}"])
+        if not module.check_mode:
+            answer = answers.rollback(database, SILENT, keys["target"])
+        return {**answer, "summary": list(render.restore(answer))}
+
+    run.each(restore if action else roll_back)
+
+
+if __name__ == "__main__":
+    main()
