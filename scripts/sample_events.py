@@ -4,7 +4,11 @@
 """Write an event database to try Litekeep on: the example application's table, filled with months of plausible events.
 
 The same arguments give the same rows. Rows go in by time with the indexes in place, so the pages lie as they would
-after a long life, not packed as after VACUUM. The payloads compress about five to one with zstd.
+after a long life, not packed as after VACUUM.
+
+Two shapes. ``requests``: each event has a request's random id with an index on it, as event stores have to find what
+belongs together; the index's pages are all over the file. ``ordered``: longer rows, and all that is indexed grows with
+time; everything lies in the order of the file, the easiest case for whoever reads it.
 """
 
 from __future__ import annotations
@@ -19,13 +23,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 SCHEMA = """
 CREATE TABLE events (
     id INTEGER PRIMARY KEY,
     timestamp TEXT NOT NULL,
     kind TEXT NOT NULL,
-    payload TEXT NOT NULL
+    payload TEXT NOT NULL,
+    request_id TEXT
 );
 CREATE INDEX events_timestamp ON events (timestamp);
 CREATE INDEX events_kind_timestamp ON events (kind, timestamp);
@@ -37,6 +43,8 @@ CREATE TABLE notes (
 );
 CREATE INDEX notes_event_id ON notes (event_id);
 """
+REQUEST_INDEX = "CREATE INDEX events_request_id ON events (request_id);"
+SHAPES = ("requests", "ordered")
 BATCH = 1000
 EVENTS_PER_NOTE = 50
 FIRST_SECOND = 1767225600  # 2026-01-01T00:00:00Z
@@ -56,10 +64,10 @@ WORDS = tuple(
     """.split()  # noqa: SIM905 (a list of quoted words is harder to read)
 )
 
-Event = tuple[int, str, str, str]
+Event = tuple[int, str, str, str, Optional[str]]
 
 
-def events(seed: int) -> Iterator[Event]:
+def events(seed: int, shape: str) -> Iterator[Event]:
     """Endless rows of the events table, in the order of their time."""
     chance = random.Random(seed)
     moment = FIRST_SECOND * 1000
@@ -70,7 +78,11 @@ def events(seed: int) -> Iterator[Event]:
             second = moment // 1000
             clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         kind = KINDS[int(8 * chance.random() ** 2)]
-        yield number, f"{clock}.{moment % 1000:03d}Z", kind, payload(chance, kind)
+        stamp = f"{clock}.{moment % 1000:03d}Z"
+        if shape == "ordered":
+            yield number, stamp, kind, payload(chance, kind), None
+        else:
+            yield number, stamp, kind, short_payload(chance, kind), f"{chance.getrandbits(128):032x}"
 
 
 def payload(chance: random.Random, kind: str) -> str:
@@ -88,26 +100,39 @@ def payload(chance: random.Random, kind: str) -> str:
     )
 
 
+def short_payload(chance: random.Random, kind: str) -> str:
+    """One JSON document of an event whose request stands in a column of its own."""
+    bits = chance.getrandbits(64)
+    text = " ".join(chance.choices(WORDS, k=4 + bits % 9))
+    return (
+        f'{{"user": {int(5000 * chance.random() ** 3)}, "action": "{kind}", '
+        f'"path": "{PATHS[(bits >> 10 & 255) % 6]}", '
+        f'"status": {(200, 200, 200, 404)[bits >> 18 & 3]}, "duration_ms": {(bits >> 20 & 1023) / 8}, "text": "{text}"}}'
+    )
+
+
 def notes(batch: list[Event]) -> Iterator[tuple[int, str, str]]:
-    for number, _moment, kind, _payload in batch:
+    for number, _moment, kind, _payload, _request in batch:
         if number % EVENTS_PER_NOTE == 0:
             yield number, f"operator{number % 7}", f"looked at {kind} {number}: nothing unusual"
 
 
-def write(path: Path, *, count: int | None, size: int | None, seed: int, journal_mode: str) -> int:
+def write(path: Path, *, count: int | None, size: int | None, seed: int, journal_mode: str, shape: str) -> int:
     """Fill a new database at ``path`` until it has ``count`` events or ``size`` bytes; returns the number of events."""
     database = sqlite3.connect(path, isolation_level=None)
     try:
         # Nobody misses a half-written sample: no journal and no fsync while it grows.
-        database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536;" + SCHEMA)
+        database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-524288;" + SCHEMA)
+        if shape == "requests":
+            database.execute(REQUEST_INDEX)
         page_size = database.execute("PRAGMA page_size").fetchone()[0]
-        rows, written = events(seed), 0
+        rows, written = events(seed, shape), 0
         database.execute("BEGIN")
         while (count is None or written < count) and (
             size is None or database.execute("PRAGMA page_count").fetchone()[0] * page_size < size
         ):
             batch = list(itertools.islice(rows, BATCH if count is None else min(BATCH, count - written)))
-            database.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", batch)
+            database.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", batch)
             database.executemany("INSERT INTO notes (event_id, author, note) VALUES (?, ?, ?)", notes(batch))
             written += len(batch)
         database.execute("COMMIT")
@@ -133,6 +158,7 @@ def main() -> int:
     amount.add_argument("--events", type=int, help="number of events (default 100000)")
     amount.add_argument("--size", type=byte_size, help="stop at this size, such as 1GB, within a few hundred KB")
     parser.add_argument("--seed", type=int, default=1, help="another seed gives other rows (default 1)")
+    parser.add_argument("--shape", choices=SHAPES, default=SHAPES[0], help="what is indexed (default requests)")
     parser.add_argument("--journal-mode", choices=("wal", "delete"), default="wal")
     options = parser.parse_args()
 
@@ -147,7 +173,14 @@ def main() -> int:
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     count = None if options.size else 100_000 if options.events is None else options.events
     try:
-        written = write(partial, count=count, size=options.size, seed=options.seed, journal_mode=options.journal_mode)
+        written = write(
+            partial,
+            count=count,
+            size=options.size,
+            seed=options.seed,
+            journal_mode=options.journal_mode,
+            shape=options.shape,
+        )
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)

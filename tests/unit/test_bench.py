@@ -31,7 +31,7 @@ def event_database(path: Path, *, notes: int = 3, payload: str = "same") -> Path
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.executescript(SCHEMA)
         for number in range(1, 4):
-            database.execute("INSERT INTO events VALUES (?, 'now', 'live', ?)", (number, payload))
+            database.execute("INSERT INTO events VALUES (?, 'now', 'live', ?, NULL)", (number, payload))
             if number <= notes:
                 database.execute("INSERT INTO notes VALUES (?, ?, 'bench', 'note')", (number, number))
     return path
@@ -213,7 +213,7 @@ def test_a_copy_may_end_earlier_but_not_differ(tmp_path: Path) -> None:
         database.execute("DELETE FROM notes WHERE event_id = 3")
         database.execute("DELETE FROM events WHERE id = 3")
     assert compare.difference(earlier, live) is None
-    assert "found (1, 'now', 'live', 'other'), expected (1, 'now', 'live', 'same')" in str(
+    assert "found (1, 'now', 'live', 'other', None), expected (1, 'now', 'live', 'same', None)" in str(
         compare.difference(event_database(tmp_path / "other.db", payload="other"), live)
     )
     assert "3 rows instead of 2" in str(compare.difference(live, earlier))
@@ -249,7 +249,10 @@ def test_the_fate_of_the_recipe_under_load_is_told_for_every_run() -> None:
 def results() -> Results:
     """All sections, with figures as wide as they may get."""
     wide = Run(usage(wall=12345.67, anonymous=12_345_670_000), 12_345_670_000)
-    found = Results({"processor": "A very long name of a processor " * 4}, {"seed": 1, "rate": 200.0, "limit": 60.0})
+    found = Results(
+        {"processor": "A very long name of a processor " * 4},
+        {"seed": 1, "shape": "requests", "rate": 200.0, "limit": 60.0},
+    )
     found.database = {"bytes": 10**9, "last_event": 10**6}
     found.idle = found.restore = [Pair(wide, Run(usage(), 1)), Pair(wide, wide)]
     found.loaded = [wide]
@@ -269,7 +272,7 @@ def test_the_report_fits_into_100_columns_and_tells_all() -> None:
 
 
 def test_a_report_that_ended_early_says_what_was_wrong() -> None:
-    found = Results({}, {"seed": 1})
+    found = Results({}, {"seed": 1, "shape": "requests"})
     found.failures = ["the copy differs"]
     text = "\n".join(lines(found))
     assert "WRONG: the copy differs" in text

@@ -35,10 +35,17 @@ def test_staging_is_inside_the_partial_backup_and_goes_with_the_work(
 
 
 def test_staging_goes_after_a_failure_too(kept: tuple[Repository, Database], partial: Partial) -> None:
-    with pytest.raises(ZeroDivisionError), staging_folder(kept[1], partial) as folder:
-        Path(folder, "database.db").write_bytes(b"x")
-        raise ZeroDivisionError
-    assert not os.path.exists(folder)
+    folders: list[str] = []
+
+    def fail() -> None:
+        with staging_folder(kept[1], partial) as folder:
+            Path(folder, "database.db").write_bytes(b"x")
+            folders.append(folder)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert [os.path.exists(folder) for folder in folders] == [False]
 
 
 def test_a_staging_directory_of_its_own_is_cleaned_of_this_databases_leftovers_only(
