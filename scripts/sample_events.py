@@ -107,7 +107,8 @@ def short_payload(chance: random.Random, kind: str) -> str:
     return (
         f'{{"user": {int(5000 * chance.random() ** 3)}, "action": "{kind}", '
         f'"path": "{PATHS[(bits >> 10 & 255) % 6]}", '
-        f'"status": {(200, 200, 200, 404)[bits >> 18 & 3]}, "duration_ms": {(bits >> 20 & 1023) / 8}, "text": "{text}"}}'
+        f'"status": {(200, 200, 200, 404)[bits >> 18 & 3]}, "duration_ms": {(bits >> 20 & 1023) / 8}, '
+        f'"text": "{text}"}}'
     )
 
 

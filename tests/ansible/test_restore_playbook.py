@@ -38,7 +38,7 @@ def count_is(database, number):
         "import sqlite3, sys; n = sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM events').fetchone()[0]; "
     )
     code += "print(n, 'rows'); sys.exit(n != int(sys.argv[2]))"
-    return {"command": [sys.executable, "-c", code, str(database), str(number)], "retries": 1, "delay": 1}
+    return {"command": [sys.executable, "-c", code, str(database), str(number)], "retries": 0}
 
 
 @pytest.fixture
@@ -151,10 +151,9 @@ def test_nothing_is_touched_without_the_exact_confirmation(restore, host):
     for words in (str(host.events), host.stored("events")[0].parent.name, "200 rows", "ago"):
         assert words in plan
     assert "run the same command with -e restore_confirm=localhost:events" in missing.failures[0]
-    for wrong in ("localhost:orders", "events", "localhost:event"):
-        outcome = restore(restore_confirm=wrong)
-        assert outcome.code != 0
-        assert f"restore_confirm is {wrong}." in outcome.failures[0]
+    wrong = restore(restore_confirm="localhost:event")
+    assert wrong.code != 0
+    assert "restore_confirm is localhost:event." in wrong.failures[0]
     assert host.tree() == before
 
 
@@ -200,7 +199,7 @@ def test_a_failing_health_check_brings_the_old_state_back(restore, host, tmp_pat
     assert rows(host.events) == NEW
     assert quarantines(host) == []
     said = outcome.failures[-1]
-    assert said.startswith("events was not restored. Say that it does not work: The health check does not pass: ")
+    assert said.startswith("events was not restored. The health check does not pass: ")
     assert "Found: exit code 1, 200 rows" in said
     assert "The files of before stand in their place again" in said
     assert "Health check: passed" in said
@@ -211,7 +210,7 @@ def test_a_failing_health_check_brings_the_old_state_back(restore, host, tmp_pat
 
 def test_a_database_that_was_lost_stays_restored_when_the_health_check_fails(restore, host, tmp_path):
     host.events.unlink()
-    outcome = restore(policy={"health_check": {"command": ["/bin/false"], "retries": 1, "delay": 1}})
+    outcome = restore(policy={"health_check": {"command": ["/bin/false"], "retries": 0}})
     assert outcome.code != 0
     assert rows(host.events) == OLD
     assert "Nothing stood there before" in outcome.failures[-1]
@@ -338,13 +337,13 @@ def test_a_rollback_that_fails_says_where_the_old_files_are(restore, host, servi
         "-c",
         f'sed -i \'s/"state"/"stubborn": true, "state"/\' {services.folder}/app.service.json; exit 1',
     ]
-    health = {"command": check, "retries": 1, "delay": 1}
+    health = {"command": check, "retries": 0}
     outcome = restore(policy={"services": ["app.service"], "health_check": health})
     assert outcome.code != 0
     (quarantine,) = quarantines(host)
     assert rows(host.events) == OLD
     said = outcome.failures[-1]
-    assert "AND THEN: Say which one does not stop: app.service did not stop" in said
+    assert "And then: app.service did not stop" in said
     assert f"The restored database stands in its place. The files of before are in {quarantine}." in said
     assert report(tmp_path)["outcome"] == "replaced, and not working"
 
