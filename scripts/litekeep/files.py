@@ -8,12 +8,13 @@ before it and the directory is synced after it.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .errors import LitekeepError, SpaceError, UsageError
 from .timefmt import size_text
@@ -56,6 +57,20 @@ def write_durably(path: str, text: str, mode: int = 0o600) -> None:
 def write_json(path: str, values: object) -> None:
     """``write_durably`` of indented JSON."""
     write_durably(path, json.dumps(values, indent=2) + "\n")
+
+
+def write_blocks(blocks: Iterable[bytes], path: str) -> None:
+    """Write a new file and sync it, starting the disk early so that the last sync has little left to do."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb", buffering=0) as writer, concurrent.futures.ThreadPoolExecutor(1) as flusher:
+        flushing = flusher.submit(os.fdatasync, writer.fileno())
+        for block in blocks:
+            writer.write(block)
+            if flushing.done():
+                flushing.result()
+                flushing = flusher.submit(os.fdatasync, writer.fileno())
+        flushing.result()
+        os.fsync(writer.fileno())
 
 
 def append_line(path: str, values: object) -> None:

@@ -4,17 +4,16 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from . import checks, planner, sqlitefail, store
 from .config import Database
 from .errors import NoRestorePointError, UsageError, VerificationError
-from .files import remove_tree, require_space, storage_errors
+from .files import remove_tree, require_space, storage_errors, write_blocks
 from .fileset import FileSet
 from .manifest import Manifest
 from .openers import Look, find_openers
@@ -225,20 +224,6 @@ def _build(
     workspace.write(journal)
     progress.step("restore: proven")
     return notes + refused
-
-
-def write_blocks(blocks: Iterable[bytes], path: str) -> None:
-    """Write a new file and sync it, starting the disk early so that the last sync has little left to do."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb", buffering=0) as writer, concurrent.futures.ThreadPoolExecutor(1) as flusher:
-        flushing = flusher.submit(os.fdatasync, writer.fileno())
-        for block in blocks:
-            writer.write(block)
-            if flushing.done():
-                flushing.result()
-                flushing = flusher.submit(os.fdatasync, writer.fileno())
-        flushing.result()
-        os.fsync(writer.fileno())
 
 
 def _attributes(chosen: Plan, target: str) -> Attributes:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from .errors import UsageError, VerificationError
-from .files import CHUNK, sync_file
+from .files import CHUNK, sync_file, write_blocks
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -72,25 +72,30 @@ def compress(path: str, stored: str, level: int, progress: Progress, cancelled: 
     raw_hash, stored_hash = hashlib.sha256(), hashlib.sha256()
     size = os.path.getsize(path)
     compressor = zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj(size=size)
-    done = 0
-    descriptor = os.open(stored, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(path, "rb") as reader, os.fdopen(descriptor, "wb") as writer:
+    stored_size = 0
 
-        def put(block: bytes) -> None:
+    def compressed() -> Iterator[bytes]:
+        done = 0
+        with open(path, "rb", buffering=0) as reader:
+            while block := reader.read(CHUNK):
+                if cancelled.is_set():
+                    raise CancelledError
+                raw_hash.update(block)
+                done += len(block)
+                progress.advance("compress", done, size)
+                yield compressor.compress(block)
+        yield compressor.flush()
+
+    def counted() -> Iterator[bytes]:
+        nonlocal stored_size
+        for block in compressed():
             stored_hash.update(block)
-            writer.write(block)
+            stored_size += len(block)
+            yield block
 
-        while block := reader.read(CHUNK):
-            if cancelled.is_set():
-                raise CancelledError
-            raw_hash.update(block)
-            put(compressor.compress(block))
-            done += len(block)
-            progress.advance("compress", done, size)
-        put(compressor.flush())
-        stored_size = writer.tell()
+    write_blocks(counted(), stored)
     sync_file(stored)
-    return Stored(os.path.basename(stored), done, raw_hash.hexdigest(), stored_size, stored_hash.hexdigest())
+    return Stored(os.path.basename(stored), size, raw_hash.hexdigest(), stored_size, stored_hash.hexdigest())
 
 
 def read_back(
