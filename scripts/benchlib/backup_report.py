@@ -13,8 +13,8 @@ from .stats import spread
 from .table import Row, Unit
 
 if TYPE_CHECKING:
-    from .backup import Attempt, Pair, Results, Run
     from .load import Service
+    from .results import Attempt, Pair, Results, Run
 
 FIGURES: tuple[tuple[str, Unit, Callable[[Run], float]], ...] = (
     ("wall time", table.seconds, lambda run: run.usage.wall),

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from benchlib import backup, cli, compare, machine, measure, place, stats, table
-from benchlib.backup import Attempt, Pair, Proof, Results, Run
 from benchlib.backup_report import attempts, lines, recipe_stages
 from benchlib.load import Diary
 from benchlib.measure import Usage
+from benchlib.results import Attempt, Pair, Proof, Results, Run
 from benchlib.stats import Spread
 from hypothesis import given
 from hypothesis import strategies as st
