@@ -57,7 +57,7 @@ options:
           - 10 minutes when left out.
         type: str
       compression_level:
-        description: Level of zstd, from V(1) to V(19). V(3) when left out.
+        description: Level of zstd, from V(1) to V(19). V(2) when left out.
         type: int
       services:
         description: Units that write to the database. This module starts and stops none; its messages name them.
@@ -95,6 +95,9 @@ options:
     type: str
 requirements:
   - python3-zstandard on the host
+seealso:
+  - module: sqlite_verify
+  - module: sqlite_restore
 author:
   - Litekeep contributors (@litekeep)
 """

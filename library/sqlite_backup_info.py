@@ -10,7 +10,7 @@ module: sqlite_backup_info
 short_description: Tell how SQLite databases are protected and which backups there are
 version_added: 0.1.0
 description:
-  - Reads the repository's manifests and looks at the databases. Reads no stored data; C(sqlite_verify) does.
+  - Reads the repository's manifests and looks at the databases. Reads no stored data; M(sqlite_verify) does.
   - A database that has no backup, only old ones, or damaged ones has findings. They do not make the module fail.
 attributes:
   check_mode:
@@ -51,7 +51,7 @@ options:
           - 10 minutes when left out.
         type: str
       compression_level:
-        description: Level of zstd, from V(1) to V(19). V(3) when left out.
+        description: Level of zstd, from V(1) to V(19). V(2) when left out.
         type: int
       services:
         description: Units that write to the database. This module starts and stops none; its messages name them.
@@ -82,6 +82,10 @@ options:
       - The host's folder in the repository.
       - The node's own name up to the first dot when left out. The role and the playbooks use C(inventory_hostname).
     type: str
+seealso:
+  - module: sqlite_backup
+  - module: sqlite_verify
+  - module: sqlite_database_info
 author:
   - Litekeep contributors (@litekeep)
 """

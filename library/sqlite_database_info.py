@@ -11,7 +11,7 @@ short_description: Describe live SQLite databases
 version_added: 0.1.0
 description:
   - Tells size, journal mode, versions and tables of each database, and which processes have it open.
-  - Opens the database read-only. Does not check its content; C(sqlite_verify) with C(live=true) does.
+  - Opens the database read-only. Does not check its content; M(sqlite_verify) with C(live=true) does.
   - A database that SQLite cannot read is described as such and does not make the module fail. A missing one does.
 attributes:
   check_mode:
@@ -52,7 +52,7 @@ options:
           - 10 minutes when left out.
         type: str
       compression_level:
-        description: Level of zstd, from V(1) to V(19). V(3) when left out.
+        description: Level of zstd, from V(1) to V(19). V(2) when left out.
         type: int
       services:
         description: Units that write to the database. This module starts and stops none; its messages name them.
@@ -81,6 +81,8 @@ options:
 notes:
   - SQLite itself keeps the files C(-wal) and C(-shm) beside a WAL database that is being read, with the owner and mode
     of the database. They may stay when nobody else has it open.
+seealso:
+  - module: sqlite_backup_info
 author:
   - Litekeep contributors (@litekeep)
 """

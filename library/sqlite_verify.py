@@ -59,7 +59,7 @@ options:
           - 10 minutes when left out.
         type: str
       compression_level:
-        description: Level of zstd, from V(1) to V(19). V(3) when left out.
+        description: Level of zstd, from V(1) to V(19). V(2) when left out.
         type: int
       services:
         description: Units that write to the database. This module starts and stops none; its messages name them.
@@ -103,6 +103,8 @@ options:
     default: false
 requirements:
   - python3-zstandard on the host
+seealso:
+  - module: sqlite_backup_info
 author:
   - Litekeep contributors (@litekeep)
 """

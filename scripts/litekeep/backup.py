@@ -52,6 +52,7 @@ def plan(repository: Repository, database: Database, max_age: int | None = None)
 
     Changes nothing. Raises SourceError when the source is not there or no database.
     """
+    store.require_zstandard()
     identify(database.path)
     newest = repository.catalogue(database.name).newest
     if newest is None or newest.manifest is None:
@@ -142,8 +143,8 @@ def _store_and_check(
         sync_directory(partial.folder)
         progress.step("backup: compressed")
         begun = time.monotonic()
-        for file in files:
-            for _block in store.read_back(partial.file(file.name), file, progress, cancelled):
+        for path, file in zip(captured.files, files):
+            for _block in store.read_back(partial.file(file.name), file, progress, cancelled, path):
                 pass
         progress.step("backup: read back")
         return files, Outcome("ok", [], time.monotonic() - begun)

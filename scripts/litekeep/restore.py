@@ -75,6 +75,7 @@ def plan(repository: Repository, database: Database, to: str = "latest", target:
     target: another path than the database's own; nothing may stand there. Raises NoRestorePointError,
     VerificationError, UsageError.
     """
+    store.require_zstandard()
     place = os.path.realpath(database.path if target is None else target)
     backup = planner.choose(repository.catalogue(database.name), to)
     present = FileSet(place).present()

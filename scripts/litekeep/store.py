@@ -7,6 +7,7 @@ Any ``zstd -d`` reads them (RFC 8878).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -99,46 +100,94 @@ def compress(path: str, stored: str, level: int, progress: Progress, cancelled: 
 
 
 def read_back(
-    stored: str, expected: Stored, progress: Progress, cancelled: threading.Event | None = None
+    stored: str,
+    expected: Stored,
+    progress: Progress,
+    cancelled: threading.Event | None = None,
+    original: str | None = None,
 ) -> Iterator[bytes]:
-    """Read a stored file and hand out its decompressed blocks; when the last one is through, both hashes are proven.
+    """Read a stored file and hand out its decompressed blocks; when the last one is through, all of it is proven.
 
+    The stored bytes by their hash; the content by its hash too, or against the file ``original``, byte by byte.
     Never hands out more than the expected size. Raises VerificationError that names the file, what was
     expected and what was found. What was handed out before that is worthless.
     """
     require_zstandard()
-    raw_hash = hashlib.sha256()
-    done = 0
+    content = _Hashed(expected) if original is None else _Compared(expected, original)
     try:
-        with open(stored, "rb", buffering=0) as file:
+        with contextlib.closing(content), open(stored, "rb", buffering=0) as file:
             reader = _HashingReader(file)
             with zstandard.ZstdDecompressor().stream_reader(
                 cast("BinaryIO", reader), read_size=CHUNK, read_across_frames=True, closefd=False
             ) as blocks:
-                while block := blocks.read(CHUNK):
-                    raw_hash.update(block)
-                    done += len(block)
-                    if done > expected.size or (cancelled is not None and cancelled.is_set()):
-                        break
-                    progress.advance("read back", done, expected.size)
-                    yield block
+                while content.size <= expected.size and (block := blocks.read(CHUNK)):
+                    if cancelled is not None and cancelled.is_set():
+                        raise CancelledError
+                    content.take(block)
+                    if content.size <= expected.size:
+                        progress.advance("read back", content.size, expected.size)
+                        yield block
             reader.drain()
+            difference = content.difference()
     except (OSError, zstandard.ZstdError) as problem:
         raise _damaged(stored, "a readable zstd file", str(problem)) from problem
-    if cancelled is not None and cancelled.is_set():
-        raise CancelledError
     if (reader.size, reader.hash.hexdigest()) != (expected.stored_size, expected.stored_sha256):
         raise _damaged(
             stored,
             f"{expected.stored_size} bytes, sha256 {expected.stored_sha256}",
             f"{reader.size} bytes, sha256 {reader.hash.hexdigest()}",
         )
-    if (done, raw_hash.hexdigest()) != (expected.size, expected.sha256):
-        raise _damaged(
-            stored,
-            f"content of {expected.size} bytes, sha256 {expected.sha256}",
-            f"content of {done} bytes, sha256 {raw_hash.hexdigest()}",
-        )
+    if difference:
+        raise _damaged(stored, f"content of {expected.size} bytes, sha256 {expected.sha256}", difference)
+
+
+class _Hashed:
+    """Content that is proven by its hash."""
+
+    def __init__(self, expected: Stored) -> None:
+        self._expected = expected
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def take(self, block: bytes) -> None:
+        """The next block."""
+        self._hash.update(block)
+        self.size += len(block)
+
+    def difference(self) -> str:
+        """What is wrong with all that was taken, in words."""
+        found = self.size, self._hash.hexdigest()
+        if found == (self._expected.size, self._expected.sha256):
+            return ""
+        return f"content of {found[0]} bytes, sha256 {found[1]}"
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Compared:
+    """Content that is proven against the file it was made from."""
+
+    def __init__(self, expected: Stored, original: str) -> None:
+        self._expected = expected
+        self._original = open(original, "rb", buffering=0)  # noqa: SIM115 (closed by close)
+        self._equal = True
+        self.size = 0
+
+    def take(self, block: bytes) -> None:
+        """The next block."""
+        self._equal = self._equal and os.pread(self._original.fileno(), len(block), self.size) == block
+        self.size += len(block)
+
+    def difference(self) -> str:
+        """What is wrong with all that was taken, in words."""
+        if self._equal and self.size == self._expected.size == os.fstat(self._original.fileno()).st_size:
+            return ""
+        return f"content of {self.size} bytes that differs from {self._original.name}"
+
+    def close(self) -> None:
+        """Close the original."""
+        self._original.close()
 
 
 class _HashingReader:

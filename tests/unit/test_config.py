@@ -56,7 +56,7 @@ def test_everything_that_is_said_is_understood(tmp_path: Path) -> None:
 def test_what_is_not_said_or_null_has_its_default(tmp_path: Path) -> None:
     nothing = dict.fromkeys(["staging", "deadline", "compression_level", "services", "objectives"])
     loaded = load(tmp_path, json.dumps(with_policy(**nothing)))
-    assert loaded.database("events") == Database("events", "/srv/events.db", None, 600, 3, (), None, None)
+    assert loaded.database("events") == Database("events", "/srv/events.db", None, 600, 2, (), None, None)
 
 
 @pytest.mark.parametrize(

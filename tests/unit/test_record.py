@@ -64,7 +64,7 @@ def test_a_good_backups_manifest_says_what_was_found(events: Path, saved: Backup
         "foreign_keys": "ok",
         "read_back": "ok",
     }
-    assert found["compression"] == {"method": "zstd", "level": 3, "checksum": True}
+    assert found["compression"] == {"method": "zstd", "level": 2, "checksum": True}
     assert found["tool"] == {
         "litekeep": litekeep.__version__,
         "sqlite": sqlite3.sqlite_version,
