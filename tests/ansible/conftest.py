@@ -80,6 +80,7 @@ class Ansible:
             "ANSIBLE_REMOTE_TMP": str(self.folder / "tmp"),
             "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callbacks"),
             "ANSIBLE_CALLBACKS_ENABLED": "task_results",
+            "ANSIBLE_BECOME_ALLOW_SAME_USER": "true",  # so that becoming root is seen where the tests run as root
             "TASK_RESULTS": str(results),
             "XDG_DATA_HOME": str(self.folder / "data"),
             "LC_ALL": "C.UTF-8",

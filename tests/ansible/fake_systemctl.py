@@ -32,9 +32,8 @@ def show(unit: dict) -> str:
 
 
 def start(unit: dict) -> None:
-    if unit.get("broken"):
-        unit["state"] = "failed"
-        return
+    if unit["state"] == "deactivating":
+        return  # the job waits until it has stopped
     process = subprocess.Popen(unit["command"], stdout=subprocess.PIPE, start_new_session=True)
     process.stdout.readline()  # it says when it is ready, as with Type=notify
     unit.update(state="active", pid=process.pid)

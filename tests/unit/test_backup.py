@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import os
 import threading
 from collections.abc import Callable
@@ -81,9 +82,11 @@ def test_what_the_disk_gives_back_differently_never_becomes_a_backup(kept: Kept)
         (folder,) = Path(kept[0].folder("events"), "backups").iterdir()
         flip(folder / "database.db.zst", 30)
 
+    steps = At("backup: compressed", change_it)
     with pytest.raises(VerificationError, match="is not what was stored"):
-        backup.take(*kept, At("backup: compressed", change_it))
+        backup.take(*kept, steps)
     assert left_behind(kept[0]) == []
+    assert "backup: checked" not in steps.seen
 
 
 def test_a_damaged_source_is_kept_as_evidence_and_its_newest_good_backup_named(kept: Kept, events: Path) -> None:
@@ -92,6 +95,7 @@ def test_a_damaged_source_is_kept_as_evidence_and_its_newest_good_backup_named(k
     with pytest.raises(VerificationError) as caught:
         backup.take(*kept, Progress())
     assert good.id in caught.value.safe
+    assert caught.value.found.startswith("the source did not pass its checks: ")
     assert caught.value.next_step.endswith(f"litekeep restore events --to {good.id}")
     bad = kept[0].catalogue("events").backups[-1]
     assert (bad.state, bad.last_verified) == ("bad source", None)
@@ -213,6 +217,16 @@ def test_a_backup_is_due_by_the_age_of_the_newest(
     intent = backup.plan(*kept, max_age=limit)
     assert (intent.needed, intent.newest) == (needed, saved)
     assert "the limit is" in intent.reason
+
+
+def test_a_backup_of_exactly_the_limit_is_young_enough(
+    kept: Kept, saved: Backup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert saved.manifest is not None
+    moment = saved.manifest.snapshot + dt.timedelta(hours=1)
+    monkeypatch.setattr(backup, "now", lambda: moment)
+    assert not backup.plan(*kept, max_age=3600).needed
+    assert backup.plan(*kept, max_age=3599).needed
 
 
 def test_a_damaged_or_bad_backup_does_not_make_the_next_one_wait(kept: Kept, saved: Backup) -> None:

@@ -9,7 +9,7 @@ from support import Steps, flip, make_database, protect
 from unit.crashes import leave_hot_journal, leave_wal
 from unit.places import Disk
 
-from litekeep import capture
+from litekeep import backup, capture
 from litekeep.capture import staging_folder
 from litekeep.config import Database
 from litekeep.errors import SourceError, SpaceError, UsageError
@@ -147,20 +147,23 @@ def test_space_for_a_damaged_database_is_asked_for_too(
     on_disk(work, size="15m")
 
 
-def test_the_stored_size_is_guessed_from_the_newest_backup(on_disk: Callable[..., None], tmp_path: Path) -> None:
+def test_the_stored_size_is_guessed_as_half_and_then_from_the_newest_backup(
+    on_disk: Callable[..., None], tmp_path: Path
+) -> None:
     """A database that packs to a hundredth fits where half of its size would not."""
-    from litekeep import backup
 
     def work(disk: Disk) -> None:
         path = make_database(tmp_path / "data" / "big.db", mode="delete", rows=40_000)
         kept = Repository(str(disk / "repository"), "host")
         database = Database("events", str(path), staging=str(tmp_path))
-        size = path.stat().st_size
-        backup.take(kept, database, Progress())
-        free = os.statvfs(disk.path).f_bavail * os.statvfs(disk.path).f_frsize
-        disk.fill(leave=(16 << 20) + size // 4 // 4096 * 4096)
-        assert size // 4 < free - (16 << 20)
-        backup.take(kept, database, Progress())
+        quarter, margin = path.stat().st_size // 4 // 4096 * 4096, 16 << 20
+        disk.fill(leave=margin + quarter)
+        with pytest.raises(SpaceError):
+            backup.take(kept, database, Progress())
+        for room in (3 * quarter, quarter):
+            (disk / "ballast").unlink()
+            disk.fill(leave=margin + room)
+            backup.take(kept, database, Progress())
         assert len(kept.catalogue("events").restore_points) == 2
 
     on_disk(work, size="48m")

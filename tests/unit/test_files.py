@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,25 @@ def test_a_line_that_a_full_disk_cuts_short_is_an_error(on_disk: OnDisk) -> None
         disk.fill()
         with pytest.raises(OSError, match="No space"):
             files.append_line(str(disk / "log"), {"words": "x" * 100})
+
+    on_disk(work)
+
+
+def test_blocks_become_a_private_file_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    blocks = [random.Random(n).randbytes(100_000) for n in range(20)]
+    files.write_blocks(iter(blocks), str(tmp_path / "new"))
+    assert (tmp_path / "new").read_bytes() == b"".join(blocks)
+    assert mode(tmp_path / "new") == 0o600
+    with pytest.raises(FileExistsError):
+        files.write_blocks([], str(tmp_path / "new"))
+
+
+@pytest.mark.parametrize("room", [4096, 8192, 40960])
+def test_a_last_block_that_a_full_disk_cuts_short_is_an_error(on_disk: OnDisk, room: int) -> None:
+    def work(disk: Disk) -> None:
+        disk.fill(leave=room)
+        with pytest.raises(OSError, match="No space"):
+            files.write_blocks([b"x" * (room + 100)], str(disk / "new"))
 
     on_disk(work)
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import sqlite3
 import stat
@@ -15,7 +14,7 @@ from support import Steps, content, flip, holding_open, make_database, set_bytes
 from unit.crashes import leave_wal
 from unit.places import Disk
 
-from litekeep import backup, files, restore
+from litekeep import backup, restore
 from litekeep.config import Database
 from litekeep.errors import (
     InUseError,
@@ -431,15 +430,6 @@ def test_a_file_beside_a_strangers_sidecar_is_not_proven(saved: Backup, alone: P
     with pytest.raises(VerificationError, match="files of another database") as caught:
         restore.prove(str(alone), saved.manifest)
     assert caught.value.found == f"{alone}{suffix}"
-
-
-def test_blocks_become_a_private_file_and_nothing_is_overwritten(tmp_path: Path) -> None:
-    blocks = [random.Random(n).randbytes(100_000) for n in range(20)]
-    files.write_blocks(iter(blocks), str(tmp_path / "new"))
-    assert (tmp_path / "new").read_bytes() == b"".join(blocks)
-    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o600
-    with pytest.raises(FileExistsError):
-        files.write_blocks([], str(tmp_path / "new"))
 
 
 def test_a_plan_without_a_manifest_cannot_be(saved: Backup) -> None:

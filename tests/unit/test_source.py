@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import flip, holding_open, make_database, run_python
 from unit.crashes import leave_hot_journal, leave_wal
-from unit.places import as_nobody, open_to_all
+from unit.places import Disk, as_nobody, contained, open_to_all
 
 from litekeep import source, sqlitefail
 from litekeep.errors import BusyError, SourceError
@@ -245,6 +245,15 @@ def test_a_stranger_leaves_no_sidecars_that_lock_the_application_out(tmp_path: P
         source._refuse_foreign_sidecars(dataclasses.replace(of_another, path=str(calm)))
 
     as_nobody(work)
+
+
+def test_root_may_read_anybodys_database_because_sqlite_gives_sidecars_to_its_owner(tmp_path: Path) -> None:
+    def work(disk: Disk) -> None:
+        path = make_database(disk / "x.db")
+        source._refuse_foreign_sidecars(dataclasses.replace(identify(str(path)), uid=4321))
+
+    open_to_all(tmp_path)
+    contained(tmp_path / "disk", work)
 
 
 def test_a_connection_cannot_write(events: Path) -> None:

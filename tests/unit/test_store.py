@@ -13,6 +13,7 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from support import flip
 from unit.places import Disk
 
 from litekeep import store
@@ -102,6 +103,39 @@ def test_a_manifest_that_is_wrong_about_the_content_is_noticed(tmp_path: Path) -
     with pytest.raises(VerificationError) as caught:
         read(tmp_path, dataclasses.replace(stored, sha256="0" * 64))
     assert caught.value.expected.startswith("content of ")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda p: flip(p, 0),
+        lambda p: flip(p, len(CONTENT) - 1),
+        lambda p: p.write_bytes(CONTENT[:-1]),
+        lambda p: p.write_bytes(CONTENT + b"x"),
+    ],
+    ids=["first byte", "last byte", "shorter", "longer"],
+)
+def test_content_that_is_not_the_checked_copy_is_noticed(tmp_path: Path, harm: Callable[[Path], object]) -> None:
+    """A bit may flip on the way from the copy that passed the checks into the compressor."""
+    stored = compress(tmp_path, CONTENT)
+
+    def compare() -> bytes:
+        place, original = str(tmp_path / "raw.zst"), str(tmp_path / "raw")
+        return b"".join(store.read_back(place, stored, Progress(), original=original))
+
+    assert compare() == CONTENT
+    harm(tmp_path / "raw")
+    with pytest.raises(VerificationError, match="is not what was stored") as caught:
+        compare()
+    assert str(tmp_path / "raw") in caught.value.found
+
+
+def test_stored_bytes_are_proven_by_their_hash_beside_the_checked_copy_too(tmp_path: Path) -> None:
+    stored = compress(tmp_path, CONTENT, level=1)
+    compress(tmp_path, CONTENT, level=9)
+    with pytest.raises(VerificationError) as caught:
+        list(store.read_back(str(tmp_path / "raw.zst"), stored, Progress(), original=str(tmp_path / "raw")))
+    assert stored.stored_sha256 in caught.value.expected
 
 
 def test_no_more_is_handed_out_than_was_promised(tmp_path: Path) -> None:
