@@ -65,7 +65,10 @@ def write_blocks(blocks: Iterable[bytes], path: str) -> None:
     with os.fdopen(descriptor, "wb", buffering=0) as writer, concurrent.futures.ThreadPoolExecutor(1) as flusher:
         flushing = flusher.submit(os.fdatasync, writer.fileno())
         for block in blocks:
-            writer.write(block)
+            # A disk that fills up takes a part of a block, and refuses the rest.
+            view = memoryview(block)
+            while view:
+                view = view[writer.write(view) :]
             if flushing.done():
                 flushing.result()
                 flushing = flusher.submit(os.fdatasync, writer.fileno())

@@ -308,6 +308,40 @@ def test_a_target_disk_that_fills_up_is_told_as_such_and_left_clean(
     on_disk(work, size="24m")
 
 
+def test_a_file_that_a_full_disk_cut_inside_its_last_page_is_never_swapped_in(
+    on_disk: Callable[..., None], tmp_path: Path
+) -> None:
+    """SQLite counts a part of a page as a page: nothing but the write itself can notice."""
+    path = tmp_path / "data" / "x.db"
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript("PRAGMA page_size=65536; CREATE TABLE t(x); INSERT INTO t VALUES(randomblob(1800000));")
+    kept = Repository(str(tmp_path / "repository"), "host"), Database("x", str(path))
+    backup.take(*kept, Progress())
+    size = path.stat().st_size
+
+    class FillBeforeTheLastBlock(Steps):
+        def advance(self, label: str, done: int, total: int) -> None:
+            if done == total:
+                written = os.path.getsize(Workspace(str(self.disk / "copy.db")).new)
+                self.disk.fill(leave=size - written - 8192)
+
+        def step(self, name: str) -> None:
+            if name == "restore: built":
+                (self.disk / "ballast").unlink()
+
+        def __init__(self, disk: Disk) -> None:
+            super().__init__()
+            self.disk = disk
+
+    def work(disk: Disk) -> None:
+        with pytest.raises(SpaceError, match="no space left"):
+            swap_in(kept, FillBeforeTheLastBlock(disk), target=disk / "copy.db")
+        assert not (disk / "copy.db").exists()
+
+    on_disk(work, size="32m")
+
+
 def test_a_read_only_target_is_told_as_such(on_disk: Callable[..., None], kept: Kept, saved: Backup) -> None:
     def work(disk: Disk) -> None:
         disk.seal()
