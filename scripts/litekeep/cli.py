@@ -101,7 +101,7 @@ class _Run:
 
     def command(self) -> int:
         """Dispatch."""
-        run: Callable[[], int] = getattr(self, options_method(self.options.command))
+        run: Callable[[], int] = getattr(self, f"run_{self.options.command}")
         return run()
 
     def run_backup(self) -> int:
@@ -206,11 +206,6 @@ class _Run:
         if not self.as_json:
             for line in lines:
                 _say(line)
-
-
-def options_method(command: str) -> str:
-    """The method of _Run that carries out a command."""
-    return f"run_{command}"
 
 
 def _configuration(options: argparse.Namespace) -> Config:
