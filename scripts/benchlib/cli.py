@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from . import backup
+from . import archive, backup, soak
 from .place import ROOT, BenchError
 
 EPILOG = """\
@@ -34,6 +34,8 @@ class Command(NamedTuple):
 # A new benchmark is a room of this package and a line here.
 COMMANDS = {
     "backup": Command(backup.SUMMARY, backup.add_arguments, backup.run),
+    "archive": Command(archive.SUMMARY, archive.add_arguments, archive.run),
+    "soak": Command(soak.SUMMARY, soak.add_arguments, soak.run),
 }
 
 

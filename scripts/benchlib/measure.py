@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-INTERVAL = 0.02  # seconds between two looks at a running process
+INTERVAL = 0.1  # seconds between two looks at a running process
 
 
 @dataclass(frozen=True)

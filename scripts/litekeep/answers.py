@@ -7,16 +7,23 @@ Published form: ``docs/schemas/answer-1.schema.json``. Sizes in bytes, times RFC
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Sequence
+
 from . import backup as backups
+from . import moments
 from . import restore as restores
 from . import verify as verifications
 from .checks import Report
 from .config import Database
+from .moments import Window
+from .planner import Point
 from .progress import Progress
 from .repository import Backup, Catalogue, Repository
 from .restore import Plan, Restored
-from .status import Status, status_of
+from .status import ArchiveStatus, Status, status_of
 from .timefmt import from_text, now, to_text
+from .timeline import Timeline
 
 Values = dict[str, object]
 
@@ -39,15 +46,66 @@ def backup_values(backup: Backup) -> Values:
     }
 
 
-def catalogue_values(catalogue: Catalogue) -> Values:
-    """All backups of one database, oldest first."""
+def listing(repository: Repository, database: str) -> Values:
+    """All backups and timelines of one database, oldest first, and which moments can be restored."""
+    timelines = repository.timelines(database)
+    return catalogue_values(repository.catalogue(database), timelines)
+
+
+def catalogue_values(catalogue: Catalogue, timelines: Sequence[Timeline] = ()) -> Values:
+    """What was found of one database."""
     newest = catalogue.newest
+    windows = moments.windows(catalogue, timelines)
     return {
         "database": catalogue.database,
         "newest": newest.id if newest else None,
         "restore_points": len(catalogue.restore_points),
         "backups": [backup_values(backup) for backup in catalogue.backups],
+        "timelines": [_timeline_values(timeline, windows) for timeline in timelines],
+        "windows": [
+            {"from": to_text(window.start), "to": to_text(window.end), "timeline": window.timeline.id}
+            for window in windows
+        ],
+        "gaps": [
+            {"from": to_text(gap.start), "to": to_text(gap.end), "reason": gap.reason} for gap in moments.gaps(windows)
+        ],
     }
+
+
+def _timeline_values(timeline: Timeline, windows: Sequence[Window]) -> Values:
+    own = [window for window in windows if window.timeline.id == timeline.id]
+    return {
+        "id": timeline.id,
+        "number": timeline.number,
+        "state": "damaged" if timeline.problems else timeline.state,
+        "problem": "; ".join(timeline.problems),
+        "started": to_text(timeline.started),
+        "reason": timeline.reason,
+        "base": own[0].bases[0][1].id if own else None,
+        "from": to_text(own[0].start) if own else None,
+        "to": to_text(own[-1].end) if own else None,
+        "segments": len(timeline.segments),
+        "commits": sum(segment.commits for segment in timeline.segments),
+        "stored_size": timeline.stored_size,
+    }
+
+
+def point_values(point: Point) -> Values:
+    """A restore point: what was asked for, what it is, what comes next."""
+    return {
+        "id": point.id,
+        "requested": _time(point.requested),
+        "recovered": to_text(point.recovered),
+        "next": _time(point.next),
+        "last_commit_observed": _time(point.observed),
+        "timeline": point.timeline,
+        "segments": len(point.segments),
+        "base": point.backup.id,
+    }
+
+
+def _time(moment: dt.datetime | None) -> str | None:
+    return to_text(moment) if moment else None
 
 
 def status_values(status: Status) -> Values:
@@ -63,7 +121,18 @@ def status_values(status: Status) -> Values:
         "restore_points": len(status.catalogue.restore_points),
         "backups": len(status.catalogue.backups),
         "stored_size": sum(b.manifest.stored_size for b in status.catalogue.backups if b.manifest),
+        "archive": _archive_values(status.archive) if status.archive else None,
         "exit_code": status.exit_code,
+    }
+
+
+def _archive_values(archive: ArchiveStatus) -> Values:
+    return {
+        "running": archive.running,
+        "timeline": archive.timeline,
+        "proven_until": _time(archive.proven_until),
+        "problem": "; ".join(archive.findings),
+        "gaps": archive.gaps,
     }
 
 
@@ -135,9 +204,11 @@ def restore(
     to: str = "latest",
     target: str | None = None,
     action: str = "restore",
+    nearest: bool = False,
+    timeline: str | None = None,
 ) -> Values:
     """Plan (``plan``), build beside (``prepare``), or build and swap (``restore``)."""
-    plan = restores.plan(repository, database, to, target)
+    plan = restores.plan(repository, database, to, target, nearest, timeline)
     done: Restored | None = None
     if action == "prepare":
         done = restores.prepare(repository, database, plan, progress)
@@ -148,7 +219,21 @@ def restore(
         "action": action,
         "changed": not (action == "prepare" and plan.prepared),
         "plan": _plan_values(plan),
-        "result": _restored_values(done) if done else None,
+        "result": {**_restored_values(done), "point": point_values(plan.point)} if done else None,
+    }
+
+
+def discard(database: Database, target: str | None = None, dry_run: bool = False) -> Values:
+    """Give up a prepared restore. Nothing there: nothing changed."""
+    folder = restores.prepared_workspace(database, target)
+    if folder and not dry_run:
+        restores.discard(database, target)
+    return {
+        "database": database.name,
+        "action": "discard",
+        "changed": bool(folder),
+        "plan": {"target": target or database.path, "from": folder or None},
+        "result": None,
     }
 
 
@@ -168,19 +253,20 @@ def rollback(database: Database, progress: Progress, target: str | None = None, 
 def _plan_values(plan: Plan) -> Values:
     return {
         "backup": backup_values(plan.backup),
+        "point": point_values(plan.point),
         "target": plan.target,
         "replaces": list(plan.replaces),
         "in_use_by": [str(opener) for opener in plan.in_use.openers],
         "hidden_processes": plan.in_use.hidden,
         "prepared": plan.prepared,
-        "age": round((now() - plan.manifest.snapshot).total_seconds(), 3),
+        "age": round((now() - plan.point.recovered).total_seconds(), 3),
     }
 
 
 def _restored_values(restored: Restored) -> Values:
     return {
         "target": restored.target,
-        "backup": restored.backup,
+        "backup": restored.point,
         "quarantine": restored.quarantine or None,
         "swapped": restored.swapped,
         "notes": list(restored.notes),

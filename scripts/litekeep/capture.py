@@ -28,7 +28,8 @@ class Capture:
     """The staged copy and what the source was when it was taken.
 
     files: the database; for a raw copy also its -wal or -journal. wal: the snapshot's place in the WAL, when
-    known. damage: why SQLite could not read the source and its bytes were copied raw; empty otherwise.
+    known. timeline: the one that an archiver was writing. damage: why SQLite could not read the source and its
+    bytes were copied raw; empty otherwise.
     """
 
     files: list[str]
@@ -36,6 +37,7 @@ class Capture:
     wal: dict[str, object] | None
     taken: dt.datetime
     damage: str
+    timeline: str | None = None
 
 
 @contextlib.contextmanager
@@ -77,14 +79,15 @@ def capture(repository: Repository, database: Database, folder: str, progress: P
 
 def _snapshot(repository: Repository, database: Database, staged: str, progress: Progress) -> Capture:
     with open_source(database.path, database.deadline) as source:
-        taken = now()
+        taken, timeline = now(), repository.current_timeline(database.name)
         _require_space(repository, database, staged, source.size)
         copy_snapshot(source, staged, database.deadline, progress)
         if not source.connection.in_transaction:
             # Without the transaction the copied state is the last one, not the one at the start.
             taken = now()
         described = {**source.identity.to_json(), "journal_mode": source.journal_mode}
-        return Capture([staged], described, source.wal.to_json() if source.wal else None, taken, "")
+        wal = source.wal.to_json() if source.wal else None
+        return Capture([staged], described, wal, taken, "", timeline)
 
 
 def _raw(repository: Repository, database: Database, staged: str, progress: Progress, damage: str) -> Capture:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
@@ -16,6 +17,7 @@ from typing import NoReturn
 
 from . import __version__, answers, render
 from .answers import Values
+from .archive import Archiver
 from .config import DEFAULT_PATH, Config, Database, check_name, database_from, load_config
 from .errors import LitekeepError, UsageError
 from .progress import Progress, for_stream
@@ -72,6 +74,12 @@ def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def _say_now(text: str) -> None:
+    """For the journal: as it happens."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
 def _tell_error(problem: LitekeepError, command: str, as_json: bool) -> None:
     if as_json:
         _say(json.dumps(_answer(command, [], problem.exit_code, problem.to_json()), indent=2))
@@ -126,9 +134,7 @@ class _Run:
 
     def run_list(self) -> int:
         """``list [NAME]``"""
-        return self._each(
-            lambda database: answers.catalogue_values(self.repository.catalogue(database.name)), render.catalogue
-        )
+        return self._each(lambda database: answers.listing(self.repository, database.name), render.catalogue)
 
     def run_status(self) -> int:
         """``status [NAME]``"""
@@ -141,14 +147,9 @@ class _Run:
     def run_restore(self) -> int:
         """``restore NAME``"""
         options = self.options
-        if options.name is None:
-            known = ", ".join(sorted(self.config.databases)) or "none"
-            raise UsageError(
-                "restore needs the name of one database",
-                expected=f"one of: {known}",
-                safe="nothing was changed",
-                next_step="litekeep restore NAME",
-            )
+        self._one()
+        if options.discard:
+            return self._each(lambda database: answers.discard(database, options.target, options.plan), render.restore)
         if options.rollback:
             return self._each(
                 lambda database: answers.rollback(database, self.progress, options.target, options.plan),
@@ -157,9 +158,43 @@ class _Run:
         action = "plan" if options.plan else "prepare" if options.prepare else "restore"
         return self._each(
             lambda database: answers.restore(
-                self.repository, database, self.progress, options.to, options.target, action
+                self.repository,
+                database,
+                self.progress,
+                options.to,
+                options.target,
+                action,
+                options.nearest,
+                options.timeline,
             ),
             render.restore,
+        )
+
+    def run_archive(self) -> int:
+        """``archive NAME``: until a signal ends it."""
+        database = self._one()
+        words = [sys.executable, "-m", __package__, *context_words(self.options), "backup", database.name]
+        environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}
+
+        def start_backup() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+        archiver = Archiver(self.repository, database, start_backup, lambda line: _say_now(f"{database.name}: {line}"))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_arguments: archiver.stop.set())
+        archiver.run()
+        return 0
+
+    def _one(self) -> Database:
+        """The one database that the command is about."""
+        if self.options.name is not None:
+            return self.config.database(self.options.name)
+        command = self.options.command
+        raise UsageError(
+            f"{command} needs the name of one database",
+            expected=f"one of: {', '.join(sorted(self.config.databases)) or 'none'}",
+            safe="nothing was changed",
+            next_step=f"litekeep {command} NAME",
         )
 
     def run_config(self) -> int:
@@ -222,6 +257,15 @@ def _configuration(options: argparse.Namespace) -> Config:
     return Config(os.path.abspath(options.repository), host, {name: database_from(name, {"path": path})})
 
 
+def context_words(options: argparse.Namespace) -> list[str]:
+    """The words before the command that make another process speak of the same databases."""
+    given = {"--config": options.config, "--host": options.host}
+    if options.database is not None:
+        given = {"--database": os.path.abspath(options.database), "--repository": os.path.abspath(options.repository)}
+        given["--host"] = options.host
+    return [word for key, value in given.items() if value is not None for word in (key, value)]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="litekeep", description="Verified backups of SQLite databases, and their restore.", epilog=EXIT_CODES
@@ -252,12 +296,18 @@ def _parser() -> argparse.ArgumentParser:
     command("list", "List backups.")
     command("status", "Say how databases are protected, and what is wrong.")
     restore = command("restore", "Restore a database in its place, or to another path.", name_needed=True)
-    restore.add_argument("--to", metavar="latest|ID", default="latest", help="which backup (default: the newest)")
+    restore.add_argument(
+        "--to", metavar="latest|TIME|ID", default="latest", help="which state (default: the newest that is proven)"
+    )
+    restore.add_argument("--nearest", action="store_true", help="if TIME cannot be restored, the moment before it")
+    restore.add_argument("--timeline", metavar="ID", help="only this timeline, where the clock was set back")
     restore.add_argument("--target", metavar="PATH", help="another path, which must be free")
     how = restore.add_mutually_exclusive_group()
     how.add_argument("--prepare", action="store_true", help="only build and prove beside the target")
     how.add_argument("--rollback", action="store_true", help="put back what the last restore replaced")
+    how.add_argument("--discard", action="store_true", help="give up what --prepare built")
     restore.add_argument("--plan", action="store_true", help="say what would be done, change nothing")
+    command("archive", "Keep every commit, until stopped: point-in-time recovery.", name_needed=True)
     config = commands.add_parser("config", help="Print the configuration as it is understood.", parents=[every])
     config.set_defaults(name=None)
     return parser

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from .errors import UsageError
-from .timefmt import parse_duration
+from .timefmt import parse_duration, parse_size
 
 DEFAULT_PATH = "/etc/litekeep/litekeep.json"
 DEFAULT_DEADLINE = 600
@@ -23,8 +23,34 @@ DEFAULT_DEADLINE = 600
 DEFAULT_LEVEL = 2
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_DATABASE_KEYS = ("path", "staging", "deadline", "compression_level", "services", "objectives")
+_DATABASE_KEYS = (
+    "path",
+    "staging",
+    "deadline",
+    "compression_level",
+    "services",
+    "objectives",
+    "archive",
+    "archive_settings",
+)
+_ARCHIVE_KEYS = ("interval", "heartbeat", "relief", "max_wal", "reserve")
 _OBJECTIVE_KEYS = ("rpo", "rto")
+
+
+@dataclass(frozen=True)
+class ArchiveSettings:
+    """How the archiver works. Durations in seconds, sizes in bytes.
+
+    interval: between two segments. heartbeat: between two records that nothing was committed. relief: the size of
+    the WAL from which on it is brought to begin anew. max_wal: the size at which continuity is given up rather than
+    the disk. reserve: free space in the repository below which nothing is archived.
+    """
+
+    interval: int = 1
+    heartbeat: int = 10
+    relief: int = 16_000_000
+    max_wal: int = 1_000_000_000
+    reserve: int = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -44,6 +70,8 @@ class Database:
     services: tuple[str, ...] = ()
     rpo: int | None = None
     rto: int | None = None
+    archive: bool = False
+    archive_settings: ArchiveSettings = field(default_factory=ArchiveSettings)
 
 
 @dataclass(frozen=True)
@@ -97,7 +125,32 @@ def database_from(name: str, values: object, where: str = "databases") -> Databa
         services=_texts(_given(values, "services", []), f"{what}.services"),
         rpo=None if rpo is None else parse_duration(rpo, f"{what}.objectives.rpo"),
         rto=None if rto is None else parse_duration(rto, f"{what}.objectives.rto"),
+        archive=_switch(_given(values, "archive", False), f"{what}.archive"),
+        archive_settings=_archive_settings(_given(values, "archive_settings", {}), f"{what}.archive_settings"),
     )
+
+
+def _archive_settings(values: object, what: str) -> ArchiveSettings:
+    given = {key: value for key, value in _mapping(values, what, _ARCHIVE_KEYS).items() if value is not None}
+    parsed = {
+        key: (parse_duration if key in ("interval", "heartbeat") else parse_size)(value, f"{what}.{key}")
+        for key, value in given.items()
+    }
+    settings = ArchiveSettings(**parsed)
+    if settings.interval < 1 or settings.heartbeat < 1 or not 1_000_000 <= settings.relief < settings.max_wal:
+        raise UsageError(
+            f"{what} cannot be used",
+            expected="interval and heartbeat from 1s, relief from 1MB, max_wal above relief",
+            found=", ".join(f"{key} {value}" for key, value in vars(settings).items()),
+            next_step=f"correct {what}",
+        )
+    return settings
+
+
+def _switch(value: object, what: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise UsageError(f"{what} is neither true nor false", found=repr(value), next_step=f"correct {what}")
 
 
 def config_from(values: object, where: str) -> Config:

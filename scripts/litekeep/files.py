@@ -43,7 +43,7 @@ def sync_file(path: str) -> None:
 
 
 def write_durably(path: str, text: str, mode: int = 0o600) -> None:
-    """Write a small text file beside ``path``, sync it, rename it over ``path``, sync the directory."""
+    """Write a small file beside ``path``, sync it, rename it over ``path``, sync the directory."""
     beside = f"{path}.new"
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -65,10 +65,7 @@ def write_blocks(blocks: Iterable[bytes], path: str) -> None:
     with os.fdopen(descriptor, "wb", buffering=0) as writer, concurrent.futures.ThreadPoolExecutor(1) as flusher:
         flushing = flusher.submit(os.fdatasync, writer.fileno())
         for block in blocks:
-            # A disk that fills up takes a part of a block, and refuses the rest.
-            view = memoryview(block)
-            while view:
-                view = view[writer.write(view) :]
+            write_all(writer.fileno(), block)
             if flushing.done():
                 flushing.result()
                 flushing = flusher.submit(os.fdatasync, writer.fileno())
@@ -76,9 +73,20 @@ def write_blocks(blocks: Iterable[bytes], path: str) -> None:
         os.fsync(writer.fileno())
 
 
+def write_all(descriptor: int, block: bytes | memoryview) -> None:
+    """Write all of the block: a disk that fills up takes a part of it, and refuses the rest."""
+    view = memoryview(block)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
 def append_line(path: str, values: object) -> None:
-    """Append one JSON line and sync it. A line torn by a crash before is closed first."""
-    line = json.dumps(values).encode() + b"\n"
+    """``append_bytes`` of one JSON line."""
+    append_bytes(path, json.dumps(values).encode() + b"\n")
+
+
+def append_bytes(path: str, line: bytes) -> None:
+    """Append a line (with its newline) and sync it. A line torn by a crash before is closed first."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     try:
         size = os.fstat(descriptor).st_size
@@ -117,6 +125,12 @@ def existing_parent(path: str) -> str:
     return path
 
 
+def free_bytes(path: str) -> int:
+    """What an unprivileged user could still write below the path."""
+    room = os.statvfs(existing_parent(path))
+    return room.f_bavail * room.f_frsize
+
+
 def require_space(needs: dict[str, int], safe: str) -> None:
     """Check that each directory has room for so many bytes; needs on one file system add up.
 
@@ -127,8 +141,7 @@ def require_space(needs: dict[str, int], safe: str) -> None:
         devices.setdefault(os.stat(existing_parent(path)).st_dev, []).append(path)
     for paths in devices.values():
         needed = sum(needs[path] for path in paths) + MARGIN
-        room = os.statvfs(existing_parent(paths[0]))
-        free = room.f_bavail * room.f_frsize
+        free = free_bytes(paths[0])
         if free < needed:
             raise SpaceError(
                 f"Not enough space in {paths[0]}",

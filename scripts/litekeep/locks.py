@@ -7,22 +7,48 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 
 from .errors import BusyError
 
+_RETRY_SECONDS = 0.02
+
 
 @contextlib.contextmanager
-def exclusive(path: str, doing: str) -> Iterator[None]:
+def exclusive(path: str, doing: str, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock file alone; BusyError, naming the holder, when another process has it.
 
-    doing: what the holder is at, for the message that another process will show.
+    doing: what the holder is at, for the message that another process will show. patience: seconds to try.
     """
+    give_up_at = time.monotonic() + patience
     with _opened(path) as descriptor:
-        _lock(descriptor, fcntl.LOCK_EX, path)
+        while True:
+            try:
+                _lock(descriptor, fcntl.LOCK_EX, path)
+                break
+            except BusyError:
+                if time.monotonic() >= give_up_at:
+                    raise
+                time.sleep(_RETRY_SECONDS)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{doing}, process {os.getpid()}\n".encode(), 0)
         yield
+
+
+def is_held(path: str) -> bool:
+    """Whether a process holds the lock file alone. Takes it for an instant, together with others who look."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -61,7 +61,7 @@ def manifest_values(
         "verified": report.passed,
         "warnings": _warnings(report),
         "wal": capture.wal,
-        "timeline": None,
+        "timeline": capture.timeline,
         "tool": {
             "litekeep": __version__,
             "sqlite": sqlite3.sqlite_version,

@@ -65,6 +65,15 @@ def catalogue(answer: Values) -> Iterable[str]:
         stored = size_text(item["stored_size"]) if item["stored_size"] is not None else "?"
         line = f"  {item['id']:<32} {item['state']:<12} {size:>10} {stored:>10}"
         yield line + (f"  last read {item['last_verified']}" if item["last_verified"] else f"  {item['problem']}")
+    for timeline in answer["timelines"]:
+        yield (
+            f"  timeline {timeline['id']:<23} {timeline['state']:<12} {timeline['commits']:>10,} commits "
+            f"{size_text(timeline['stored_size']):>10}  {timeline['problem'] or 'began: ' + timeline['reason']}"
+        )
+    for window in answer["windows"]:
+        yield f"  any moment  {window['from']}  to  {window['to']}"
+    for gap in answer["gaps"]:
+        yield f"  gap         {gap['from']}  to  {gap['to']}  {gap['reason']}"
 
 
 def status(answer: Values) -> Iterable[str]:
@@ -74,6 +83,11 @@ def status(answer: Values) -> Iterable[str]:
     yield f"  source    {answer['path']}"
     yield f"  newest    {answer['newest']['id'] if answer['newest'] else 'none'}, {age}"
     yield f"  kept      {answer['restore_points']} restore points, {size_text(answer['stored_size'])}"
+    if answer["archive"]:
+        archive = answer["archive"]
+        words = "running" if archive["running"] else "NOT RUNNING"
+        until = archive["proven_until"] or "(none yet)"
+        yield f"  archive   {words}, any moment until {until}, gaps: {archive['gaps']}"
     for finding in answer["findings"]:
         yield f"  finding   {finding}"
 
@@ -81,6 +95,10 @@ def status(answer: Values) -> Iterable[str]:
 def restore(answer: Values) -> Iterable[str]:
     """The plan, or what was done and how to undo it."""
     name, result = answer["database"], answer["result"]
+    if answer["action"] == "discard":
+        words = f"{answer['plan']['from']} is gone" if answer["changed"] else "no prepared restore waits there"
+        yield f"{name}: {words}; {answer['plan']['target']} is as it was"
+        return
     if result is None:
         yield from _plan(answer)
         return
@@ -90,6 +108,8 @@ def restore(answer: Values) -> Iterable[str]:
         yield f"{name}: {result['target']} is again what it was before the last restore"
     else:
         yield f"{name}: {result['target']} is restored from {result['backup']}"
+    if answer["action"] != "rollback":
+        yield from _point(result["point"])
     if result["quarantine"]:
         yield f"  replaced  the files that stood there are in {result['quarantine']}"
     for note in result["notes"]:
@@ -104,14 +124,26 @@ def _plan(answer: Values) -> Iterable[str]:
         yield f"{answer['database']}: {plan['target']} would be replaced by the files in {plan['from']}"
         return
     chosen = plan["backup"]
-    yield f"{answer['database']}: {plan['target']} would be restored from {chosen['id']}"
-    yield f"  holds     the state of {chosen['snapshot']}, {duration_text(max(0.0, plan['age']))} ago"
-    yield f"  size      {size_text(chosen['size'])}, {_rows(chosen['rows'])}"
+    yield f"{answer['database']}: {plan['target']} would be restored from {plan['point']['id']}"
+    yield from _point(plan["point"])
+    yield f"  age       {duration_text(max(0.0, plan['age']))}"
+    yield f"  base      {size_text(chosen['size'])}, {_rows(chosen['rows'])}"
     yield f"  replaces  {', '.join(plan['replaces']) or 'nothing'}"
     if plan["in_use_by"]:
         yield f"  in use    {'; '.join(plan['in_use_by'])}: stop them first"
     if plan["hidden_processes"]:
         yield f"  warning   {plan['hidden_processes']} processes of other users could not be looked into (run as root)"
+
+
+def _point(point: Values) -> Iterable[str]:
+    if point["requested"]:
+        yield f"  requested {point['requested']}"
+    yield f"  recovered the state of {point['recovered']}"
+    if point["last_commit_observed"]:
+        yield f"            its last commit was observed by {point['last_commit_observed']}"
+    yield f"  later     {'the next state was observed by ' + point['next'] if point['next'] else 'nothing is known'}"
+    if point["segments"]:
+        yield f"  made of   backup {point['base']} and {point['segments']} segments of the archive"
 
 
 def _rows(rows: Values) -> str:

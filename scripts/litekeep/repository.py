@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the Litekeep contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The repository on disk: ``<repository>/<host>/<database>/backups/<id>/``, and the catalogue of what it holds.
+"""The repository on disk: ``<repository>/<host>/<database>/`` with ``backups/<id>/`` and ``archive/<timeline>/``.
 
 A backup is built in a hidden ``.partial-*`` folder and renamed when it is complete and synced. Readers see
 complete backups only; what a killed process left is removed by the next backup.
@@ -13,20 +13,26 @@ import datetime as dt
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import locks, timefmt
 from .errors import LitekeepError, UsageError, VerificationError
 from .files import append_line, private_directory, remove_tree, sync_directory, sync_file, write_json
 from .manifest import NAME, Manifest, checksum, read_manifest
+from .timeline import Timeline
+from .timelinefile import read_timeline, timeline_number
 
 PARTIAL = ".partial-"
+_RESTORES = "restores.jsonl"
 
 VERIFIED = "verified"
 BAD_SOURCE = "bad source"
 DAMAGED = "damaged"
 UNREADABLE = "unreadable"
 NEWER = "newer format"
+
+# Seconds for which somebody who looks whether an archiver runs may have its lock.
+_LOOKING = 2.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,12 @@ class Backup:
     problem: str
     manifest: Manifest | None
     last_verified: dt.datetime | None
+
+    @property
+    def timeline(self) -> str | None:
+        """The timeline whose archiver ran when the snapshot was taken."""
+        value = self.manifest.values.get("timeline") if self.manifest else None
+        return value if isinstance(value, str) else None
 
     @property
     def order(self) -> tuple[str, int, str]:
@@ -122,6 +134,51 @@ class Repository:
                 stack.enter_context(locks.shared(os.path.join(self.folder(database), ".lease")))
             yield
 
+    @contextlib.contextmanager
+    def archiving(self, database: str) -> Iterator[str]:
+        """The right to write the archive of that database, and its folder; BusyError when another process has it."""
+        folder = self.archive(database)
+        private_directory(folder)
+        with locks.exclusive(self._archive_lock(database), f"archive of {database}", patience=_LOOKING):
+            yield folder
+
+    def archive(self, database: str) -> str:
+        """Where the timelines of that database stand."""
+        return os.path.join(self.folder(database), "archive")
+
+    def _archive_lock(self, database: str) -> str:
+        return os.path.join(self.folder(database), ".archive.lock")
+
+    def is_archiving(self, database: str) -> bool:
+        """Whether an archiver is at work on that database."""
+        return locks.is_held(self._archive_lock(database))
+
+    def timelines(self, database: str) -> list[Timeline]:
+        """All timelines of the database, oldest first. Never fails because one of them is damaged."""
+        running = self.is_archiving(database)
+        names = [name for _number, name in self.timeline_numbers(database)]
+        return [self._timeline(database, name, name == names[-1], running) for name in names]
+
+    def timeline_numbers(self, database: str) -> list[tuple[int, str]]:
+        """Number and id of all timelines, oldest first. One whose first record is damaged has the number 0."""
+        try:
+            with os.scandir(self.archive(database)) as entries:
+                names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        except FileNotFoundError:
+            return []
+        except OSError as problem:
+            raise _unreadable(self.archive(database), problem) from problem
+        return sorted((timeline_number(os.path.join(self.archive(database), name)), name) for name in names)
+
+    def _timeline(self, database: str, name: str, newest: bool, running: bool) -> Timeline:
+        timeline = read_timeline(os.path.join(self.archive(database), name))
+        return replace(timeline, state="ended" if not newest else "running" if running else "stopped")
+
+    def current_timeline(self, database: str) -> str | None:
+        """The timeline that an archiver is writing now."""
+        numbers = self.timeline_numbers(database) if self.is_archiving(database) else []
+        return numbers[-1][1] if numbers else None
+
     def begin(self, database: str, kind: str, started: dt.datetime) -> Partial:
         """A new partial backup. The caller holds ``writing``; leftovers of killed processes go first."""
         backups = os.path.join(self.folder(database), "backups")
@@ -162,12 +219,7 @@ class Repository:
         except FileNotFoundError:
             names = []
         except OSError as problem:
-            raise UsageError(
-                f"The repository {backups} cannot be read",
-                found=str(problem.strerror),
-                safe="nothing was changed",
-                next_step="run this as the user who takes the backups (on a host with the role: root)",
-            ) from problem
+            raise _unreadable(backups, problem) from problem
         found = [_backup(os.path.join(backups, name), name, history.get(name, {})) for name in names]
         return Catalogue(database, tuple(sorted(found, key=lambda backup: backup.order)))
 
@@ -181,22 +233,51 @@ class Repository:
         }
         append_line(self._history(database), entry)
 
+    def record_restore(self, database: str, point: str, target: str) -> None:
+        """Remember that the database was restored in its place; not where the repository cannot be written."""
+        values = {"time": timefmt.to_text(timefmt.now()), "point": point, "target": target}
+        with contextlib.suppress(OSError):
+            append_line(os.path.join(self.folder(database), _RESTORES), values)
+
+    def restores(self, database: str) -> list[dt.datetime]:
+        """When the database was restored in its place. Torn lines of a crash are passed over."""
+        return [
+            timefmt.from_text(str(entry["time"]))
+            for entry in _lines(os.path.join(self.folder(database), _RESTORES))
+            if "time" in entry
+        ]
+
     def _history(self, database: str) -> str:
         return os.path.join(self.folder(database), "verifications.jsonl")
 
     def _verifications(self, database: str) -> dict[str, Mapping[str, object]]:
         """The last word on each backup. Torn lines of a crash are passed over."""
-        last: dict[str, Mapping[str, object]] = {}
-        try:
-            with open(self._history(database), encoding="utf-8", errors="replace") as stream:
-                lines = stream.readlines()
-        except OSError:
-            return last
-        for line in lines:
-            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
-                entry = json.loads(line)
-                last[str(entry["backup"])] = entry
-        return last
+        return {str(entry.get("backup")): entry for entry in _lines(self._history(database))}
+
+
+def _lines(path: str) -> list[dict[str, object]]:
+    """The JSON objects of a file of lines; torn ones are passed over, and a file that is not there is empty."""
+    found = []
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            lines = stream.readlines()
+    except OSError:
+        return []
+    for line in lines:
+        with contextlib.suppress(ValueError, RecursionError):
+            entry = json.loads(line)
+            if isinstance(entry, dict):
+                found.append(entry)
+    return found
+
+
+def _unreadable(path: str, problem: OSError) -> UsageError:
+    return UsageError(
+        f"The repository {path} cannot be read",
+        found=str(problem.strerror),
+        safe="nothing was changed",
+        next_step="run this as the user who takes the backups (on a host with the role: root)",
+    )
 
 
 def _backup(folder: str, name: str, verification: Mapping[str, object]) -> Backup:

@@ -7,7 +7,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from . import checks, planner, sqlitefail, store
@@ -18,12 +19,15 @@ from .fileset import FileSet
 from .manifest import Manifest
 from .openers import Look, find_openers
 from .ownership import Attributes, attributes_from_manifest, attributes_of
+from .planner import Choice, Point
 from .progress import Progress
+from .replay import replay
 from .repository import Backup, Repository
 from .source import connect
 from .swap import BEFORE, FAILED, Swap, quarantines
 from .swap import STEPS as SWAP_STEPS
 from .swaprecovery import is_swapped, recover
+from .timefmt import to_text
 from .workspace import BUILDING, READY, Journal, Workspace
 
 STEPS = (
@@ -40,11 +44,16 @@ SAFE = "the database in place is as it was; the backups stand"
 class Plan:
     """What a restore would do. target: resolved path. in_use: who has it open now."""
 
-    backup: Backup
+    point: Point
     target: str
     replaces: tuple[str, ...]
     in_use: Look
     prepared: bool
+
+    @property
+    def backup(self) -> Backup:
+        """The backup that is restored, and that the archive brings forward."""
+        return self.point.backup
 
     @property
     def manifest(self) -> Manifest:
@@ -52,6 +61,12 @@ class Plan:
         if self.backup.manifest is None:
             raise VerificationError(f"The backup {self.backup.id} has no manifest")
         return self.backup.manifest
+
+    @property
+    def size(self) -> int:
+        """Bytes that the restored file takes while it is built."""
+        last = self.point.segments[-1] if self.point.segments else None
+        return max(self.manifest.size, last.pages * last.page_size if last else 0)
 
 
 @dataclass(frozen=True)
@@ -63,21 +78,30 @@ class Restored:
     """
 
     target: str
-    backup: str
+    point: str
     quarantine: str
     notes: tuple[str, ...]
     swapped: bool = True
 
 
-def plan(repository: Repository, database: Database, to: str = "latest", target: str | None = None) -> Plan:
+def plan(
+    repository: Repository,
+    database: Database,
+    to: str = "latest",
+    target: str | None = None,
+    nearest: bool = False,
+    timeline: str | None = None,
+) -> Plan:
     """Choose the restore point and look at the target. Changes nothing.
 
-    target: another path than the database's own; nothing may stand there. Raises NoRestorePointError,
-    VerificationError, UsageError.
+    target: another path than the database's own; nothing may stand there. nearest, timeline: see planner.Choice.
+    Raises NoRestorePointError, VerificationError, UsageError.
     """
     store.require_zstandard()
     place = os.path.realpath(database.path if target is None else target)
-    backup = planner.choose(repository.catalogue(database.name), to)
+    # The timelines first: a base that is younger than what was read of them would hang on nothing.
+    timelines = repository.timelines(database.name)
+    point = planner.choose(Choice(repository.catalogue(database.name), timelines, nearest, timeline), to)
     present = FileSet(place).present()
     if target is not None and present and place != os.path.realpath(database.path):
         raise UsageError(
@@ -90,8 +114,8 @@ def plan(repository: Repository, database: Database, to: str = "latest", target:
     if os.path.isdir(place):
         raise UsageError(f"{place} is a directory", expected="the path of a file", safe="nothing was changed")
     workspace = Workspace(place)
-    prepared = is_prepared(workspace, backup.id)
-    return Plan(backup, place, tuple(place + suffix for suffix in present), find_openers(place), prepared)
+    prepared = is_prepared(workspace, point.id)
+    return Plan(point, place, tuple(place + suffix for suffix in present), find_openers(place), prepared)
 
 
 def prepare(repository: Repository, database: Database, chosen: Plan, progress: Progress) -> Restored:
@@ -101,7 +125,7 @@ def prepare(repository: Repository, database: Database, chosen: Plan, progress: 
     """
     with _at_work(chosen.target, "Restore") as workspace:
         notes = _build(repository, database, chosen, workspace, progress)
-        return Restored(chosen.target, chosen.backup.id, "", tuple(notes), swapped=False)
+        return Restored(chosen.target, chosen.point.id, "", tuple(notes), swapped=False)
 
 
 def restore(repository: Repository, database: Database, chosen: Plan, progress: Progress) -> Restored:
@@ -111,13 +135,38 @@ def restore(repository: Repository, database: Database, chosen: Plan, progress: 
     """
     with _at_work(chosen.target, "Restore") as workspace:
         notes = _build(repository, database, chosen, workspace, progress)
-        swap = Swap(workspace, database.services, lambda path: prove(path, chosen.manifest), progress)
-        quarantine = swap.run(workspace.read(), BEFORE)
+        journal = workspace.read()
+        swap = Swap(workspace, units(database), lambda path: prove(path, journal.fingerprint), progress)
+        quarantine = swap.run(journal, BEFORE)
+        if chosen.target == os.path.realpath(database.path):
+            repository.record_restore(database.name, chosen.point.id, chosen.target)
         if chosen.in_use.hidden:
             notes.append(f"{chosen.in_use.hidden} processes of other users could not be looked into")
         workspace.remove()
         progress.step("restore: workspace removed")
-        return Restored(chosen.target, chosen.backup.id, quarantine, tuple(notes))
+        return Restored(chosen.target, chosen.point.id, quarantine, tuple(notes))
+
+
+def units(database: Database) -> tuple[str, ...]:
+    """The services that must be stopped for a swap, the archiver of this database included."""
+    return database.services + ((f"litekeep-archive@{database.name}.service",) if database.archive else ())
+
+
+def prepared_workspace(database: Database, target: str | None = None) -> str:
+    """The folder that a prepared restore of the target waits in; empty when there is none."""
+    workspace = Workspace(os.path.realpath(database.path if target is None else target))
+    return workspace.folder if os.path.isdir(workspace.folder) else ""
+
+
+def discard(database: Database, target: str | None = None) -> None:
+    """Give up a prepared restore: what an interrupted swap moved is put back, and the folder goes.
+
+    Raises BusyError when a restore is at work in it.
+    """
+    if prepared_workspace(database, target):
+        with _at_work(os.path.realpath(database.path if target is None else target), "Restore") as workspace:
+            recover(workspace)
+            workspace.remove()
 
 
 def last_quarantine(database: Database, target: str | None = None) -> str:
@@ -151,7 +200,7 @@ def rollback(database: Database, progress: Progress, target: str | None = None) 
             workspace.empty()
             bring_back(kept, workspace)
             journal = Journal(backup=f"the files in {folder}", rollback_of=folder)
-            quarantine = Swap(workspace, database.services, lambda _path: None, progress).run(journal, FAILED)
+            quarantine = Swap(workspace, units(database), lambda _path: None, progress).run(journal, FAILED)
         # What stands in place again needs no second name; where SQLite had to settle it first, the raw files stay.
         if not os.path.exists(kept.path) or os.path.samefile(kept.path, place):
             remove_tree(folder)
@@ -205,26 +254,45 @@ def _build(
 ) -> list[str]:
     """Make the proven file, unless an earlier ``prepare`` left it ready. Returns notes."""
     notes = [note for note in (recover(workspace),) if note]
-    if is_prepared(workspace, chosen.backup.id):
+    if is_prepared(workspace, chosen.point.id):
         return notes
     workspace.empty()
-    journal = Journal(BUILDING, chosen.backup.id)
+    journal = Journal(BUILDING, chosen.point.id)
     workspace.write(journal)
     progress.step("restore: workspace made")
     manifest = chosen.manifest
-    require_space({workspace.folder: manifest.size}, SAFE)
+    require_space({workspace.folder: chosen.size}, SAFE)
     with repository.lease(database.name):
         file = manifest.files[0]
         stored = os.path.join(chosen.backup.folder, file.name)
         write_blocks(store.read_back(stored, file, progress), workspace.new)
-    refused = _attributes(chosen, workspace.target).apply(workspace.new)
+        journal.fingerprint = fingerprint_in(manifest)
+        if chosen.point.end is not None and chosen.point.segments:
+            replay(workspace.new, chosen.point.segments, chosen.point.end, progress)
+            journal.fingerprint = _checked(workspace.new, chosen, notes)
+    notes += _attributes(chosen, workspace.target).apply(workspace.new)
     progress.step("restore: built")
-    prove(workspace.new, manifest)
+    prove(workspace.new, journal.fingerprint)
     journal.phase = READY
     journal.built = _built(workspace)
     workspace.write(journal)
     progress.step("restore: proven")
-    return notes + refused
+    return notes
+
+
+def _checked(path: str, chosen: Plan, notes: list[str]) -> dict[str, object]:
+    """Check what the archive changed; its fingerprint. Notes get what does not keep it from being a sound database."""
+    report = checks.check(path, threading.Event())
+    if not report.passed or report.fingerprint is None:
+        raise VerificationError(
+            f"The state of {chosen.target} at {to_text(chosen.point.recovered)} does not pass its checks",
+            expected="integrity_check answers ok",
+            found="; ".join(report.integrity.messages[:3]),
+            safe=SAFE,
+            next_step="the database was damaged at that moment already: choose an earlier one with --to TIME",
+        )
+    notes += [f"foreign key violations in {message}" for message in report.foreign_keys.messages]
+    return fingerprint_values(report.fingerprint)
 
 
 def _attributes(chosen: Plan, target: str) -> Attributes:
@@ -234,8 +302,31 @@ def _attributes(chosen: Plan, target: str) -> Attributes:
     return attributes_from_manifest(chosen.manifest.part("source"), os.path.dirname(target))
 
 
-def prove(path: str, manifest: Manifest) -> None:
-    """Open the file by itself and compare it with the manifest; its hash was proven while it was written.
+def fingerprint_in(manifest: Manifest) -> dict[str, object]:
+    """What a restored backup must show, from its manifest."""
+    source = manifest.part("source")
+    return {
+        "application_id": source.get("application_id"),
+        "user_version": source.get("user_version"),
+        "schema_sha256": source.get("schema_sha256"),
+        "page_size": manifest.values.get("page_size"),
+        "page_count": manifest.values.get("page_count"),
+    }
+
+
+def fingerprint_values(found: checks.Fingerprint) -> dict[str, object]:
+    """The same keys, of a database that was looked at."""
+    return {
+        "application_id": found.application_id,
+        "user_version": found.user_version,
+        "schema_sha256": found.schema_sha256,
+        "page_size": found.page_size,
+        "page_count": found.page_count,
+    }
+
+
+def prove(path: str, expected: Mapping[str, object]) -> None:
+    """Open the file by itself and compare its fingerprint; its bytes were proven while it was written.
 
     Raises VerificationError, also when a sidecar stands beside it: SQLite would replay it over the restored state.
     """
@@ -248,23 +339,15 @@ def prove(path: str, manifest: Manifest) -> None:
             safe=SAFE,
             next_step="stop what writes there, then run the same command again",
         )
-    source = manifest.part("source")
-    expected = {
-        "application_id": source.get("application_id"),
-        "user_version": source.get("user_version"),
-        "schema_sha256": source.get("schema_sha256"),
-        "page_size": manifest.values.get("page_size"),
-        "page_count": manifest.values.get("page_count"),
-    }
     with contextlib.closing(connect(path, immutable=True)) as connection:
         try:
-            fingerprint = vars(checks.fingerprint_of(connection, count_rows=False))
+            fingerprint = fingerprint_values(checks.fingerprint_of(connection, count_rows=False))
         except sqlite3.Error as problem:
             fingerprint = dict.fromkeys(expected, str(problem))
     different = [key for key, value in expected.items() if fingerprint[key] != value]
     if different:
         raise VerificationError(
-            f"The restored {path} is not what the manifest describes",
+            f"The restored {path} is not what was stored",
             expected=", ".join(f"{key} {expected[key]}" for key in different),
             found=", ".join(f"{key} {fingerprint[key]}" for key in different),
             safe=SAFE,
@@ -277,9 +360,9 @@ def _built(workspace: Workspace) -> list[int]:
     return [found.st_ino, found.st_size, found.st_mtime_ns]
 
 
-def is_prepared(workspace: Workspace, backup_id: str) -> bool:
-    """Whether a proven file of that backup waits in the workspace, untouched since."""
+def is_prepared(workspace: Workspace, point: str) -> bool:
+    """Whether a proven file of that restore point waits in the workspace, untouched since."""
     journal = workspace.read()
-    if journal.phase != READY or journal.backup != backup_id or not os.path.exists(workspace.new):
+    if journal.phase != READY or journal.backup != point or not os.path.exists(workspace.new):
         return False
     return journal.built == _built(workspace)

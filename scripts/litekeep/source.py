@@ -231,12 +231,16 @@ def busy(path: str, deadline: int) -> BusyError:
     )
 
 
+def is_wal(path: str) -> bool:
+    """Whether the file's header asks for a WAL ("Database File Format", section 1.3.3)."""
+    with open(path, "rb") as stream:
+        return stream.read(20)[18:20] == b"\2\2"
+
+
 def _refuse_foreign_sidecars(identity: Identity) -> None:
     """A stranger's -wal and -shm would stay behind and lock the application out; root's get the owner's name."""
-    with open(identity.path, "rb") as stream:
-        is_wal = stream.read(20)[18:20] == b"\2\2"
     foreign = os.geteuid() not in (0, identity.uid)
-    if is_wal and foreign and not os.path.exists(f"{identity.path}-shm"):
+    if is_wal(identity.path) and foreign and not os.path.exists(f"{identity.path}-shm"):
         raise SourceError(
             f"{identity.path} belongs to {identity.owner}",
             expected=f"root or {identity.owner}",

@@ -12,12 +12,12 @@ import hashlib
 import mmap
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from .errors import UsageError, VerificationError
-from .files import CHUNK, sync_file, write_blocks
+from .files import CHUNK, sync_file, write_all, write_blocks
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -99,6 +99,72 @@ def compress(path: str, stored: str, level: int, progress: Progress, cancelled: 
     return Stored(os.path.basename(stored), size, raw_hash.hexdigest(), stored_size, stored_hash.hexdigest())
 
 
+class StreamWriter:
+    """A new stored file whose content comes piece by piece."""
+
+    def __init__(self, path: str, level: int) -> None:
+        require_zstandard()
+        self.path = path
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._compressor = zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj()
+        self._hash, self._stored_hash = hashlib.sha256(), hashlib.sha256()
+        self.size = self._stored_size = 0
+
+    def write(self, block: bytes) -> None:
+        """The next bytes. Raises OSError."""
+        self._hash.update(block)
+        self.size += len(block)
+        self._store(self._compressor.compress(block))
+
+    def _store(self, block: bytes) -> None:
+        write_all(self._descriptor, block)
+        self._stored_hash.update(block)
+        self._stored_size += len(block)
+
+    def finish(self) -> Stored:
+        """Write what is left, and sync. Raises OSError."""
+        self._store(self._compressor.flush())
+        os.fsync(self._descriptor)
+        self._close()
+        return Stored(
+            os.path.basename(self.path),
+            self.size,
+            self._hash.hexdigest(),
+            self._stored_size,
+            self._stored_hash.hexdigest(),
+        )
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self._close()
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+
+    def _close(self) -> None:
+        """Once: the number may be another file's by now."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+def concatenate(parts: Iterable[tuple[str, Stored]], path: str) -> None:
+    """Write stored files one after the other into a new one: again a zstd file. Syncs it.
+
+    Raises VerificationError when a part is not what it was, OSError.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as writer:
+        for name, expected in parts:
+            found = hashlib.sha256()
+            with open(name, "rb") as reader:
+                while block := reader.read(CHUNK):
+                    found.update(block)
+                    writer.write(block)
+            if found.hexdigest() != expected.stored_sha256:
+                raise _damaged(name, f"sha256 {expected.stored_sha256}", f"sha256 {found.hexdigest()}")
+        writer.flush()
+        os.fsync(writer.fileno())
+
+
 def _mapped(path: str) -> Iterator[memoryview]:
     """The blocks of a private file, out of the page cache without a copy: the check beside needs the memory bus."""
     with open(path, "rb") as file:
@@ -117,8 +183,11 @@ def read_back(
     progress: Progress,
     cancelled: threading.Event | None = None,
     original: str | None = None,
+    part_at: int | None = None,
 ) -> Iterator[bytes]:
     """Read a stored file and hand out its decompressed blocks; when the last one is through, all of it is proven.
+
+    part_at: where in the file the expected bytes begin; without it they are the whole file.
 
     The stored bytes by their hash; the content by its hash too, or against the file ``original``, byte by byte.
     Never hands out more than the expected size. Raises VerificationError that names the file, what was
@@ -128,7 +197,8 @@ def read_back(
     content = _Hashed(expected) if original is None else _Compared(expected, original)
     try:
         with contextlib.closing(content), open(stored, "rb", buffering=0) as file:
-            reader = _HashingReader(file)
+            file.seek(part_at or 0)
+            reader = _HashingReader(file, None if part_at is None else expected.stored_size)
             with zstandard.ZstdDecompressor().stream_reader(
                 cast("BinaryIO", reader), read_size=CHUNK, read_across_frames=True, closefd=False
             ) as blocks:
@@ -203,16 +273,17 @@ class _Compared:
 
 
 class _HashingReader:
-    """A file that remembers the hash and the number of all bytes read from it."""
+    """A file that remembers the hash and the number of all bytes read from it; of ``limit`` bytes, or to its end."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, limit: int | None) -> None:
         self._file = file
+        self._limit = limit
         self.hash = hashlib.sha256()
         self.size = 0
 
     def read(self, size: int = CHUNK) -> bytes:
         """The next bytes, at most ``size`` of them."""
-        block = self._file.read(size)
+        block = self._file.read(size if self._limit is None else min(size, self._limit - self.size))
         self.hash.update(block)
         self.size += len(block)
         return block

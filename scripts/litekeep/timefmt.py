@@ -11,6 +11,7 @@ from .errors import UsageError
 
 NO_OFFSET = "no offset from UTC"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZE = re.compile(r"([0-9]{1,15}) ?(?:([KMGT])(I)?)?B?")
 _DURATION = re.compile(r"([0-9]{1,12})([smhdw])")
 
 
@@ -64,6 +65,25 @@ def parse_duration(value: object, what: str) -> int:
     raise UsageError(
         f"{what} is not a duration",
         expected="a number with a unit: 90s, 15m, 24h, 7d, 2w",
+        found=repr(value),
+        next_step=f"correct {what}",
+    )
+
+
+def parse_size(value: object, what: str) -> int:
+    """Bytes of ``16MB`` (powers of 1000), ``512KiB`` (powers of 1024), or of a bare number.
+
+    Raises UsageError; ``what`` names the setting in its message.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**18:
+        return value
+    found = _SIZE.fullmatch(str(value).strip().upper())
+    if found:
+        base, power = 1024 if found.group(3) else 1000, " KMGT".index(found.group(2) or " ")
+        return int(int(found.group(1)) * base**power)
+    raise UsageError(
+        f"{what} is not a size",
+        expected="a number of bytes, or one with a unit: 512KiB, 16MB, 1GB",
         found=repr(value),
         next_step=f"correct {what}",
     )

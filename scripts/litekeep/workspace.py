@@ -34,6 +34,7 @@ class Journal:
     one rename), ``moving`` (the old files are on their way into quarantine and must be put back).
     built: inode, size and time of change of the proven file. quarantine: where the old files go. old: the inodes
     of the old files by suffix. rollback_of: the folder that a rollback brings back, empty for a restore.
+    fingerprint: what the proven file must show once it stands.
     """
 
     phase: str = BUILDING
@@ -42,6 +43,7 @@ class Journal:
     quarantine: str = ""
     old: dict[str, int] = field(default_factory=dict)
     rollback_of: str = ""
+    fingerprint: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

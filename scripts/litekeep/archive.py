@@ -1,0 +1,222 @@
+# Copyright: (c) 2026, the Litekeep contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The archive service: keeps all that is committed to one database, for as long as it runs.
+
+It looks at the wal-index many times a second. What is new goes into the open segment; segments are closed at every
+interval. Where continuity cannot be proven, a new timeline begins, with a base backup of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from . import moments, sqlitefail, store
+from .archivewriter import ArchiveWriter
+from .basebackup import BaseBackup, Say
+from .config import Database
+from .errors import LitekeepError, SourceError
+from .files import storage_errors
+from .follow import Follower, why_not_resumed
+from .hold import Hold, LostError
+from .notify import Notifier
+from .repository import Repository
+from .source import identify, is_wal
+from .timefmt import now, size_text, to_id, to_text
+from .walfile import wal_in_use
+
+_POLL = 0.025
+_TEND_EVERY = 1.0
+_PAUSES = (1.0, 60.0)
+# Seconds after which a timeline that went well makes up for the trouble before it.
+_GOOD = 60.0
+_SAFE = "the database and the backups; nothing was changed"
+
+
+@dataclass
+class Archiver:
+    """Archives one database until ``stop`` is set.
+
+    start_backup: starts ``litekeep backup`` of this database in a process of its own. say: a line for the journal.
+    """
+
+    repository: Repository
+    database: Database
+    start_backup: Callable[[], subprocess.Popen[bytes]]
+    say: Say
+    stop: threading.Event = field(default_factory=threading.Event)
+    notifier: Notifier = field(default_factory=Notifier)
+    _directory_at_start: tuple[int, int] | None = None
+
+    def run(self) -> None:
+        """Work until stopped. Raises BusyError when another archiver runs, SourceError when there is no WAL to archive.
+
+        A database that is not there is waited for; what happens later is survived and reported.
+        """
+        store.require_zstandard()
+        self.notifier.ready()
+        self._directory_at_start = self._directory()
+        self._refuse_other_modes()
+        name, safe = self.database.name, "the database and the backups; nothing was changed"
+        with (
+            storage_errors(f"Archive of {name}", self.repository.root, safe),
+            self.repository.archiving(name) as folder,
+        ):
+            self._work(folder)
+        self.notifier.stopping()
+
+    def _directory(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(os.path.dirname(os.path.realpath(self.database.path)))
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _refuse_other_modes(self) -> None:
+        path = self.database.path
+        if os.path.exists(path) and os.path.getsize(path) and not is_wal(identify(path).path):
+            raise SourceError(
+                f"{path} is not in WAL mode, so it cannot be archived",
+                expected="journal mode wal",
+                found="a rollback-journal mode",
+                safe="nothing was changed; backups go on, each restores the moment at which it was taken",
+                next_step=f"sqlite3 {path} 'PRAGMA journal_mode=wal' if the application allows it; else archive: false",
+            )
+
+    def _work(self, folder: str) -> None:
+        """Hold and follow, again and again."""
+        reason, pause = "", _PAUSES[0]
+        while not self.stop.is_set():
+            begun = time.monotonic()
+            try:
+                hold = self._hold()
+                with contextlib.closing(hold):
+                    self._follow(folder, hold, reason)
+            except LostError as problem:
+                reason = str(problem)
+                trouble = f"continuity is lost: {reason}"
+            except (OSError, LitekeepError, sqlite3.Error) as problem:
+                trouble = str(problem)
+            else:
+                continue
+            if self.stop.is_set():
+                break
+            pause = _PAUSES[0] if time.monotonic() - begun > _GOOD else pause
+            self.say(f"{trouble}; again in {pause:.0f} s")
+            self._wait(pause, trouble)
+            pause = min(2 * pause, _PAUSES[1])
+
+    def _wait(self, seconds: float, trouble: str) -> None:
+        self.notifier.status(trouble)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self.stop.wait(min(1.0, seconds)):
+            self.notifier.alive()
+
+    def _hold(self) -> Hold:
+        """Hold the database, as soon as it is there and its WAL is not too large to begin with."""
+        said = ""
+        while True:
+            path = os.path.realpath(self.database.path)
+            trouble = ""
+            if self.notifier.listened_to and self._directory() != self._directory_at_start:
+                # A service's sandbox is made when it starts: what appears later cannot be written there.
+                self.say(f"the directory of {path} is another one now; ending, so that systemd starts this anew")
+                self.stop.set()
+            if not os.path.exists(path) or not os.path.getsize(path):
+                trouble = f"waiting for {self.database.path}: it is not there yet"
+            elif wal_in_use(path) > self.database.archive_settings.max_wal // 2:
+                trouble = f"waiting for a checkpoint: the WAL of {path} holds {size_text(wal_in_use(path))}"
+            if not trouble and not self.stop.is_set():
+                try:
+                    return Hold(path)
+                except sqlite3.Error as problem:
+                    if not sqlitefail.is_busy(problem):
+                        raise
+                    trouble = f"waiting for {self.database.path}: {problem}"
+            if trouble != said:
+                said = trouble
+                self.say(trouble)
+            if self.stop.is_set():
+                raise LostError(f"stopped while {trouble or 'it began'}")
+            self._wait(_PAUSES[0], trouble)
+
+    def _follow(self, folder: str, hold: Hold, reason: str) -> None:
+        """One timeline, until stopped or lost."""
+        writer, since = self._writer(folder, hold, reason)
+        follower = Follower(hold, writer, self.database.archive_settings, since)
+        base = BaseBackup(self.start_backup, lambda: self._hangs(writer.id), self.say)
+        try:
+            follower.turn()
+            follower.finish()
+            self._turns(follower, base)
+        finally:
+            base.stop()
+            # What was taken over is true, whatever ended the timeline.
+            with contextlib.suppress(OSError, LitekeepError):
+                follower.finish()
+
+    def _turns(self, follower: Follower, base: BaseBackup) -> None:
+        tend_at, said = 0.0, ""
+        while not self.stop.wait(_POLL):
+            follower.turn()
+            if time.monotonic() >= tend_at:
+                tend_at = time.monotonic() + _TEND_EVERY
+                base.tend()
+                self.notifier.alive()
+                trouble = follower.trouble or base.trouble
+                self.notifier.status(trouble or f"archiving; WAL {size_text(follower.wal_size)}")
+                if follower.trouble != said:
+                    said = follower.trouble
+                    self.say(said or "the archive can be written again")
+        follower.turn()
+
+    def _writer(self, folder: str, hold: Hold, reason: str) -> tuple[ArchiveWriter, dt.datetime]:
+        """Go on with the newest timeline where that is proven; else begin a new one."""
+        settings = self.database.archive_settings
+        timelines = self.repository.timelines(self.database.name)
+        started = now()
+        if timelines and not reason:
+            newest = timelines[-1]
+            reason = why_not_resumed(hold, newest)
+            if not reason and started >= newest.until:
+                self.say(f"going on with timeline {newest.id} after {newest.segments[-1].name}")
+                return ArchiveWriter.resume(newest, self.database.compression_level, settings.reserve), newest.until
+            reason = reason or "the clock was set back while no archiver ran"
+        reason = reason or "archiving began"
+        number = 1 + max((timeline.number for timeline in timelines), default=0)
+        device, inode = hold.inode
+        values: dict[str, object] = {
+            "number": number,
+            "host": self.repository.host,
+            "database": self.database.name,
+            "source": {"path": hold.path, "device": device, "inode": inode},
+            "started": to_text(started),
+            "reason": reason,
+        }
+        name = _fresh_name(folder, started)
+        self.say(f"timeline {name} begins: {reason}")
+        writer = ArchiveWriter.begin(
+            os.path.join(folder, name), self.database.compression_level, settings.reserve, values
+        )
+        return writer, started
+
+    def _hangs(self, timeline: str) -> bool:
+        """Whether a restore point belongs to what is being archived."""
+        catalogue = self.repository.catalogue(self.database.name)
+        for found in self.repository.timelines(self.database.name):
+            if found.id == timeline and found.runs:
+                return bool(moments.bases_of(found.runs[-1], catalogue.restore_points))
+        return False
+
+
+def _fresh_name(folder: str, started: dt.datetime) -> str:
+    while os.path.exists(os.path.join(folder, to_id(started))):
+        started += dt.timedelta(milliseconds=1)
+    return to_id(started)

@@ -1,0 +1,173 @@
+# Copyright: (c) 2026, the Litekeep contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Following a database along one timeline, turn by turn."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import sqlite3
+import time
+
+from . import sqlitefail, walfile
+from .archivewriter import ArchiveWriter
+from .config import ArchiveSettings
+from .errors import LitekeepError
+from .files import free_bytes
+from .hold import Hold, LostError
+from .timefmt import duration_text, now, size_text
+from .timeline import Timeline
+from .walfile import FRAME_HEADER_SIZE, IndexState
+
+_SEGMENT_SIZE = 8_000_000
+_CHECK_EVERY = 1.0
+_CLOCK_TOLERANCE = dt.timedelta(seconds=5)
+_TICK = dt.timedelta(milliseconds=1)
+# Seconds to ask for the write lock, and between two attempts at relief.
+_RELIEF_PATIENCE = 0.2
+_RELIEF_PAUSES = (1.0, 60.0)
+_DISK_MARGIN = 64_000_000
+
+
+class Clock:
+    """Moments that never go back. What the clock itself does beyond a few seconds ends the timeline."""
+
+    def __init__(self, not_before: dt.datetime) -> None:
+        self._last = not_before
+
+    def before(self) -> dt.datetime:
+        """A moment that is not later than now."""
+        moment = now()
+        if moment < self._last - _CLOCK_TOLERANCE:
+            back = duration_text((self._last - moment).total_seconds())
+            raise LostError(f"the clock was set back by {back}")
+        self._last = max(self._last, moment)
+        return self._last
+
+    def after(self) -> dt.datetime:
+        """A moment that is not earlier than now: milliseconds are cut, so one more."""
+        return self.before() + _TICK
+
+
+def why_not_resumed(hold: Hold, timeline: Timeline) -> str:
+    """Why nobody can know that the archive of that timeline goes on in this WAL; empty when it does.
+
+    It does when the last archived frame still stands in the WAL, byte for byte.
+    """
+    if timeline.problems:
+        return f"the records of timeline {timeline.id} are damaged"
+    if [timeline.source.get("device"), timeline.source.get("inode")] != list(hold.inode):
+        return "the database was replaced by another file while no archiver ran"
+    if not timeline.segments:
+        return f"timeline {timeline.id} had archived nothing that could be found again"
+    last = timeline.segments[-1]
+    with hold.step() as state:
+        if state.position.salts != last.salts:
+            return "the WAL began anew while no archiver ran"
+        if state.position.frame < last.last:
+            return "the WAL lost commits that were archived (the host went down?)"
+        size = FRAME_HEADER_SIZE + last.page_size
+        block = os.pread(hold.wal, size, walfile.frame_offset(last.last, last.page_size))
+        still = hold.look().position.salts == last.salts
+    if not still or hashlib.sha256(block).hexdigest() != last.last_frame:
+        return "the last archived commit no longer stands in the WAL"
+    return ""
+
+
+class Follower:
+    """Takes over what is committed. ``trouble``: what keeps it from storing, empty when nothing does."""
+
+    def __init__(self, hold: Hold, writer: ArchiveWriter, settings: ArchiveSettings, since: dt.datetime) -> None:
+        self._hold = hold
+        self._writer = writer
+        self._settings = settings
+        self._clock = Clock(since)
+        self.unchanged = since
+        self.trouble = ""
+        self._seen: IndexState | None = None
+        self._latest: IndexState | None = None
+        self._flush_at: float | None = None
+        self._heartbeat_at = self._check_at = self._store_at = self._relieve_at = 0.0
+        self._relief_pause = _RELIEF_PAUSES[0]
+
+    @property
+    def wal_size(self) -> int:
+        """Bytes of the WAL that are in use."""
+        state = self._latest
+        return 0 if state is None else state.position.frame * (FRAME_HEADER_SIZE + state.page_size)
+
+    def turn(self) -> None:
+        """Look once, and do what is due.
+
+        Raises LostError when continuity is lost. What the archive's disk refuses is ``trouble``, and tried again.
+        """
+        clock = time.monotonic()
+        if clock >= self._check_at:
+            self._hold.check()
+            self._check_at = clock + _CHECK_EVERY
+        try:
+            self._look(clock)
+            self._store(clock)
+            self._relieve(clock)
+        except (OSError, LitekeepError) as problem:
+            self.trouble = f"the archive cannot be written: {problem}"
+            self._store_at = clock + 1.0
+        except sqlite3.Error as problem:
+            if not sqlitefail.is_busy(problem):
+                raise LostError(f"SQLite cannot read it: {problem}") from problem
+        self._guard()
+
+    def finish(self) -> None:
+        """Store what was taken over, and say up to when that is all. Raises OSError."""
+        self._writer.flush()
+        self._writer.heartbeat(self.unchanged)
+        self._writer.merge()
+
+    def _look(self, clock: float) -> None:
+        before = self._clock.before()
+        self._latest = self._hold.look()
+        if self._latest == self._seen and not self._writer.behind:
+            self.unchanged = before
+        elif clock >= self._store_at:
+            with self._hold.step() as state:
+                self._take(state)
+            self._seen = state
+
+    def _take(self, state: IndexState) -> None:
+        observed = self._clock.after()
+        if self._writer.take(self._hold, state, self.unchanged, observed):
+            if self._flush_at is None:
+                self._flush_at = time.monotonic() + self._settings.interval
+            self.unchanged = observed
+
+    def _store(self, clock: float) -> None:
+        if self._flush_at is not None and (clock >= self._flush_at or self._writer.open_size > _SEGMENT_SIZE):
+            self._flush_at = None
+            self._writer.flush()
+            self._heartbeat_at = clock + self._settings.heartbeat
+            self._writer.merge()
+            self.trouble = ""
+        elif self._flush_at is None and clock >= self._heartbeat_at and not self._writer.behind:
+            self._heartbeat_at = clock + self._settings.heartbeat
+            self._writer.heartbeat(self.unchanged)
+            self.trouble = ""
+
+    def _relieve(self, clock: float) -> None:
+        if self.wal_size < self._settings.relief or clock < self._relieve_at or self._writer.behind:
+            return
+        if self._hold.relieve(self._take, _RELIEF_PATIENCE):
+            self._relief_pause = _RELIEF_PAUSES[0]
+        else:
+            self._relief_pause = min(2 * self._relief_pause, _RELIEF_PAUSES[1])
+        self._relieve_at = time.monotonic() + self._relief_pause
+
+    def _guard(self) -> None:
+        """The application's disk comes before the archive."""
+        if self.wal_size > self._settings.max_wal:
+            raise LostError(
+                f"the WAL had grown to {size_text(self.wal_size)} (max_wal is {size_text(self._settings.max_wal)}), "
+                "so continuity was given up"
+            )
+        if self.wal_size > self._settings.relief and free_bytes(os.path.dirname(self._hold.path)) < _DISK_MARGIN:
+            raise LostError("the database's disk was nearly full, so continuity was given up")

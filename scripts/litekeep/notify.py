@@ -1,0 +1,52 @@
+# Copyright: (c) 2026, the Litekeep contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Words to systemd: ready, still alive, what it is doing now (sd_notify(3)). Without systemd nobody listens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+
+class Notifier:
+    """Sends to the socket that systemd names in NOTIFY_SOCKET."""
+
+    def __init__(self) -> None:
+        address = os.environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._status = ""
+
+    @property
+    def listened_to(self) -> bool:
+        """Whether this runs as a service that systemd started and will start again."""
+        return bool(self._address)
+
+    def ready(self) -> None:
+        """The service is up."""
+        self._send("READY=1")
+
+    def alive(self) -> None:
+        """For the watchdog."""
+        self._send("WATCHDOG=1")
+
+    def stopping(self) -> None:
+        """The service is on its way down."""
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """One line for ``systemctl status``; sent when it changed."""
+        if text != self._status:
+            self._status = text
+            self._send(f"STATUS={text}")
+
+    def _send(self, text: str) -> None:
+        if not self._address:
+            return
+        # A full or vanished socket must not stop an archiver.
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out,
+        ):
+            out.setblocking(False)
+            out.sendto(text.encode(), self._address)

@@ -1,0 +1,296 @@
+# Copyright: (c) 2026, the Litekeep contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reading a timeline from the archive, and finding out what of it is whole and continuous.
+
+``timeline.jsonl`` holds a line per record. A line ends with its checksum (SHA-256 of the line's bytes before it)
+and names the checksum of the line before. ``heartbeat.json`` says up to when no further commit is known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .store import Stored
+from .timefmt import from_text
+from .timeline import (
+    FORMAT,
+    HEARTBEAT,
+    RECORDS,
+    SUFFIX,
+    VERSION,
+    Position,
+    Run,
+    Salts,
+    Segment,
+    Timeline,
+    file_name,
+    partial_name,
+    unseal,
+)
+
+
+def timeline_number(folder: str) -> int:
+    """The number in the first record; 0 when that is damaged."""
+    try:
+        with open(os.path.join(folder, RECORDS), "rb") as stream:
+            return int(unseal(stream.readline())[0]["number"])
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def read_timeline(folder: str) -> Timeline:
+    """Read one timeline with everything that can be found without reading the segments themselves.
+
+    Never fails because of damage: that is in ``problems``. The state is left to the caller.
+    """
+    timeline = _read(folder)
+    for _attempt in range(2):
+        if not timeline.problems:
+            break
+        # A round may have been ended and merged while it was read.
+        timeline = _read(folder)
+    return timeline
+
+
+def _read(folder: str) -> Timeline:
+    try:
+        # In this order a timeline that is being written is never taken for a damaged one: a segment's record is
+        # written before its file gets its name, and the heartbeat after both.
+        listed_before = set(os.listdir(folder))
+        heartbeat = _heartbeat(folder)
+        records, problems = _records(os.path.join(folder, RECORDS))
+        if not records or records[0][0].get("kind") != "start":
+            raise ValueError("; ".join(problems) or f"{folder}/{RECORDS} has no first record")
+        form = records[0][0]["format"]
+        if form != {"name": FORMAT, "version": VERSION}:
+            raise ValueError(f"{folder} has the format {form}: upgrade Litekeep on this host (playbook install.yml)")
+        return _assembled(folder, records, problems, heartbeat, listed_before)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as problem:
+        # Everything inside carries a checksum: what still cannot be understood was never whole.
+        return _unreadable(folder, str(problem))
+
+
+def _unreadable(folder: str, problem: str) -> Timeline:
+    never = dt.datetime.fromtimestamp(0, dt.timezone.utc)
+    name = os.path.basename(folder)
+    return Timeline(name, folder, 0, never, "", {}, (), never, "", (problem,), 0, "", "", 0)
+
+
+def _records(path: str) -> tuple[list[tuple[dict[str, Any], str]], list[str]]:
+    """All whole records with their checksums. One that does not follow the record before it carries ``broken``."""
+    records: list[tuple[dict[str, Any], str]] = []
+    problems: list[str] = []
+    bad: list[int] = []
+    with open(path, "rb") as stream:
+        lines = stream.readlines()
+    # A last line without its end is one that a crash tore: it never counted.
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    for number, line in enumerate(lines, 1):
+        try:
+            values, checksum = unseal(line)
+        except ValueError:
+            bad.append(number)
+            continue
+        if values.get("previous") != (records[-1][1] if records else None):
+            values["broken"] = True
+            problems.append(f"{path} is damaged before line {number}")
+        # Where the chain holds, a bad line before is one that a crash tore.
+        bad.clear()
+        records.append((values, checksum))
+    if bad:
+        problems.append(f"{path} is damaged at line {bad[0]}")
+    return records, problems
+
+
+def _heartbeat(folder: str) -> dict[str, Any]:
+    """What the heartbeat says; nothing when it is missing or damaged (then ``damage`` says so)."""
+    try:
+        with open(os.path.join(folder, HEARTBEAT), "rb") as stream:
+            return unseal(stream.read())[0]
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        return {"damage": f"{os.path.join(folder, HEARTBEAT)} is damaged"}
+
+
+def _assembled(
+    folder: str,
+    records: Sequence[tuple[dict[str, Any], str]],
+    problems: list[str],
+    heartbeat: Mapping[str, Any],
+    listed_before: set[str],
+) -> Timeline:
+    first = records[0][0]
+    started = from_text(first["started"])
+    segments = [segment_from(folder, values) for values, _checksum in records if values["kind"] == "segment"]
+    segments = _with_merged_files(segments)
+    sizes = _sizes(folder)
+    whole: list[Segment] = []
+    continuous = True
+    for segment in segments:
+        problem = _missing(segment, sizes)
+        if problem:
+            problems.append(problem)
+            continuous = False
+        else:
+            follows = continuous and segment.continuous and _follows(segment, whole[-1] if whole else None)
+            whole.append(replace(segment, continuous=follows))
+            continuous = True
+    sequence = int(records[-1][0]["sequence"])
+    problems += _unrecorded(folder, segments, listed_before)
+    if "damage" in heartbeat:
+        problems.append(str(heartbeat["damage"]))
+    elif int(heartbeat.get("sequence", 0)) > sequence:
+        problems.append(f"{folder}/{RECORDS} lacks its last records: the heartbeat knows {heartbeat['sequence']}")
+    current = not problems and heartbeat.get("record") == records[-1][1]
+    until = segments[-1].observed if segments else started
+    if current:
+        until = max(until, from_text(heartbeat["until"]))
+    empty = _salts_list(heartbeat.get("empty", [])) if current else ()
+    runs = _runs(str(first["timeline"]), whole, started, until if continuous else None, empty)
+    return Timeline(
+        id=str(first["timeline"]),
+        folder=folder,
+        number=int(first["number"]),
+        started=started,
+        reason=str(first["reason"]),
+        source=first["source"],
+        runs=runs,
+        until=runs[-1].until if runs else started,
+        state="",
+        problems=tuple(problems),
+        sequence=sequence,
+        last=records[-1][1],
+        trouble=str(heartbeat.get("trouble", "")),
+        stored_size=sum(segment.stored.stored_size for segment in whole),
+    )
+
+
+def _runs(
+    timeline: str,
+    segments: Sequence[Segment],
+    started: dt.datetime,
+    until: dt.datetime | None,
+    empty: tuple[Salts, ...],
+) -> tuple[Run, ...]:
+    """Cut at the breaks. until: the end of the last run, None where what follows its last segment is damaged."""
+    groups: list[list[Segment]] = [[]]
+    for segment in segments:
+        if not segment.continuous:
+            groups.append([])
+        groups[-1].append(segment)
+    runs = []
+    for number, group in enumerate(groups):
+        is_last = number == len(groups) - 1
+        if not group and (number or not is_last):
+            continue
+        start = Position(group[0].round, group[0].first - 1) if group else Position(1, 0)
+        begun = started if number == 0 else next(group[0].marks()).observed
+        end = group[-1].observed if group else started
+        if is_last and until is not None:
+            runs.append(Run(timeline, tuple(group), start, begun, max(end, until), empty))
+        elif group:
+            runs.append(Run(timeline, tuple(group), start, begun, end))
+    return tuple(runs)
+
+
+def segment_from(folder: str, values: Mapping[str, Any]) -> Segment:
+    """The segment that a record describes."""
+    begun = from_text(values["begun"])
+    marks = str(values["marks"])
+    observed = begun + dt.timedelta(milliseconds=int(marks.split()[-1].split(",")[1]))
+    return Segment(
+        folder=folder,
+        sequence=int(values["sequence"]),
+        round=int(values["round"]),
+        first=int(values["first"]),
+        last=int(values["last"]),
+        salts=(values["salts"][0], values["salts"][1]),
+        before=_salts_list(values.get("before", [])),
+        page_size=int(values["page_size"]),
+        pages=int(values["pages"]),
+        last_frame=str(values["last_frame"]),
+        commits=int(values["commits"]),
+        begun=begun,
+        observed=observed,
+        marks_text=marks,
+        stored=Stored(
+            file_name(int(values["round"]), int(values["first"]), int(values["last"])),
+            int(values["size"]),
+            str(values["sha256"]),
+            int(values["stored_size"]),
+            str(values["stored_sha256"]),
+        ),
+        continuous=not values.get("broken"),
+    )
+
+
+def _salts_list(values: Any) -> tuple[Salts, ...]:
+    return tuple((int(pair[0]), int(pair[1])) for pair in values)
+
+
+def _with_merged_files(segments: Sequence[Segment]) -> list[Segment]:
+    """Each segment's place in the merged file of its round: there the parts stand one after the other."""
+    last_of = {segment.round: segment.last for segment in segments}
+    offsets: dict[int, int] = {}
+    placed = []
+    for segment in segments:
+        offset = offsets.get(segment.round, 0)
+        merged = file_name(segment.round, 1, last_of[segment.round])
+        placed.append(replace(segment, merged=merged, offset=offset))
+        offsets[segment.round] = offset + segment.stored.stored_size
+    return placed
+
+
+def _follows(segment: Segment, previous: Segment | None) -> bool:
+    if previous is None:
+        return segment.sequence == 1 and segment.first == 1
+    same_round = segment.round == previous.round and segment.first == previous.last + 1
+    next_round = segment.round == previous.round + 1 and segment.first == 1
+    return segment.sequence == previous.sequence + 1 and (same_round or next_round)
+
+
+def _sizes(folder: str) -> dict[str, int]:
+    """File sizes by name."""
+    sizes: dict[str, int] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                sizes[entry.name] = entry.stat().st_size
+    return sizes
+
+
+def _missing(segment: Segment, sizes: Mapping[str, int]) -> str:
+    """What is wrong with the segment's file; empty when nothing is."""
+    path = os.path.join(segment.folder, segment.name)
+    if segment.name != segment.merged and segment.name in sizes:
+        return _wrong_size(path, sizes[segment.name], segment.stored.stored_size)
+    if segment.merged in sizes:
+        needed = segment.offset + segment.stored.stored_size
+        found = sizes[segment.merged]
+        if found < needed or (segment.merged == file_name(segment.round, 1, segment.last) and found != needed):
+            return _wrong_size(os.path.join(segment.folder, segment.merged), found, needed)
+        return ""
+    if sizes.get(partial_name(segment.round, segment.first)) == segment.stored.stored_size:
+        return ""
+    return f"the segment {path} is missing"
+
+
+def _wrong_size(path: str, found: int, expected: int) -> str:
+    return "" if found == expected else f"the segment {path} has {found} bytes instead of {expected}"
+
+
+def _unrecorded(folder: str, segments: Sequence[Segment], listed: set[str]) -> list[str]:
+    """Segments that stand there and in no record: then the last records are gone."""
+    known = {segment.name for segment in segments} | {segment.merged for segment in segments}
+    return [
+        f"the segment {os.path.join(folder, name)} is in no record: the records were cut short"
+        for name in sorted(listed)
+        if name.endswith(SUFFIX) and not name.startswith(".") and name not in known
+    ]
