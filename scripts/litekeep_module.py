@@ -22,6 +22,7 @@ from .litekeep.repository import Repository
 Values = dict[str, Any]
 # Keys of the inventory's list that only roles use. They are let through, so that one list serves all.
 _FOR_ROLES = ("schedule", "health_check")
+_ARCHIVE_SETTINGS = ("interval", "heartbeat", "relief", "max_wal", "reserve")
 SILENT = Progress()
 
 
@@ -35,6 +36,8 @@ def databases_option(**more: Values) -> Values:
         "compression_level": {"type": "int"},
         "services": {"type": "list", "elements": "str"},
         "objectives": {"type": "dict", "options": {"rpo": {"type": "str"}, "rto": {"type": "str"}}},
+        "archive": {"type": "bool"},
+        "archive_settings": {"type": "dict", "options": {key: {"type": "str"} for key in _ARCHIVE_SETTINGS}},
         "schedule": {"type": "str"},
         "health_check": {"type": "dict"},
         **more,

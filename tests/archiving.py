@@ -22,6 +22,7 @@ from support import ROOT
 
 from litekeep import moments, planner, restore
 from litekeep.config import Database, load_config
+from litekeep.errors import NoRestorePointError
 from litekeep.moments import Window
 from litekeep.planner import Choice, Point
 from litekeep.progress import Progress
@@ -128,6 +129,13 @@ class Archive:
         """What a restore would choose."""
         choice = Choice(self.repository.catalogue("events"), self.timelines(), **how)
         return planner.choose(choice, to if isinstance(to, str) else to.isoformat())
+
+    def proves(self, when: dt.datetime) -> bool:
+        """Whether the state of exactly that moment is known."""
+        try:
+            return self.point(when).recovered == when
+        except NoRestorePointError:
+            return False
 
     def restored(self, to: str | dt.datetime = "latest", **how: Any) -> Path:
         """Restore to a fresh file beside."""
@@ -299,8 +307,8 @@ def archived(archive: Archive, base: bool = True) -> Iterator[Archive]:
 
 
 def moment() -> dt.datetime:
-    """Now; what was committed before has been seen by the archiver, what comes after this call has not been."""
+    """Now; the archiver has seen what was committed before, and will have seen that nothing else was."""
     time.sleep(TWO_LOOKS)
     found = dt.datetime.now(dt.timezone.utc)
-    time.sleep(0.005)
+    time.sleep(TWO_LOOKS)
     return found

@@ -52,14 +52,14 @@ class Crew:
         return begun, time.monotonic()
 
     def end(self) -> dict[str, dict[str, Any]]:
-        """Stop all, and read what they did, by name. WrongResultError when one has died."""
+        """Stop all, and read what they did, by name. WrongResultError when one has died, or does not end."""
         died = [name for name, process in self._running if process.poll() is not None]
         for _name, process in self._running:
             process.terminate()
-        died += [name for name, process in self._running if process.wait(LIMIT) and name not in died]
+        died += [name for name, process in self._running if not _ended_well(process) and name not in died]
         for name in died:
             told = self._place.log(name).read_text(errors="replace")[-2000:]
-            raise WrongResultError(f"{name} died:\n{told}")
+            raise WrongResultError(f"{name} died, or did not end:\n{told}")
         return {name: json.loads(self.log_of(name).read_text()) for name, _process in self._running}
 
     def kill(self) -> None:
@@ -68,6 +68,13 @@ class Crew:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def _ended_well(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        return process.wait(LIMIT) == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 @contextlib.contextmanager

@@ -17,6 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sample_events import byte_size
+
+from litekeep.config import ArchiveSettings
+
 from . import archive_compare, machine, soak_report
 from .archive import tell, wait_until_ready
 from .archive_load import START, Crew, crew, merged, start_writers
@@ -30,7 +34,6 @@ from .place import Place, WrongResultError, require_writable, workplace
 from .soak_results import Sample, SoakResults, judge, published, summed_up
 
 SUMMARY = "litekeep archive beside an application that checkpoints by itself: gaps, WAL, memory, final restore"
-RELIEF = 16 * 10**6  # bytes; the archiver's default, stated so that the bound is known
 GROWTH = 3e6  # bytes that a second adds to the repository at most, at 200 commits/s
 
 
@@ -41,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--writers", type=positive(int), default=3, help="how many share them (default 3)")
     parser.add_argument(
         "--checkpoints", type=positive(float), default=5.0, help="seconds between the application's own, on average (5)"
+    )
+    parser.add_argument(
+        "--relief", type=byte_size, default=ArchiveSettings().relief, help="Litekeep's setting of that name (its own)"
     )
     parser.add_argument("--every", type=positive(float), default=5.0, help="seconds between two samples (default 5)")
     parser.add_argument("--size", type=size, default=10**8, help="size of the database before (default 100MB)")
@@ -55,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     require_writable(options.json)
     needed = options.size * 6 + GROWTH * 60 * options.minutes * max(1.0, options.rate / 200)
     with workplace(options.keep, int(needed)) as place:
-        results = SoakResults(machine.describe(place.folder), _plain(options), RELIEF)
+        results = SoakResults(machine.describe(place.folder), _plain(options), options.relief)
         try:
             soak(place, options, results)
         except WrongResultError as problem:
@@ -68,7 +74,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _plain(options: argparse.Namespace) -> dict[str, Any]:
     return {
-        key: getattr(options, key) for key in ("minutes", "rate", "writers", "checkpoints", "every", "size", "seed")
+        key: getattr(options, key)
+        for key in ("minutes", "rate", "writers", "checkpoints", "every", "relief", "size", "seed")
     }
 
 
@@ -79,7 +86,7 @@ def soak(place: Place, options: argparse.Namespace, results: SoakResults) -> Non
     folder = place.fresh("soak")
     database = folder / DATABASE
     shutil.copyfile(place.database, database)
-    way = Litekeep({"relief": RELIEF})
+    way = Litekeep({"relief": options.relief})
     way.prepare(folder)
     with archiver(place, "archiver", way.words(folder), database) as watched:
         wait_until_ready(way, folder, watched)

@@ -153,9 +153,9 @@ def _gaps(samples: Sequence[Sample], history: str | None) -> Verdict:
 
 
 def _wal(results: SoakResults) -> Verdict:
-    # Relief may miss a turn beside a busy writer or a reader; four of them in a row are no bound any more.
-    limit = 4 * results.relief
-    told = f"{results.largest_wal / MEGABYTE:.1f} MB at most, allowed {limit / MEGABYTE:.0f} MB (4 times relief)"
+    # Relief may miss some turns beside busy writers or another reader; as much again without any is no bound.
+    limit = 2 * results.relief
+    told = f"{results.largest_wal / MEGABYTE:.1f} MB at most, allowed {limit / MEGABYTE:.0f} MB (twice relief)"
     return Verdict("WAL bounded", results.largest_wal <= limit, told)
 
 

@@ -168,13 +168,15 @@ def verify(
     catalogue = repository.catalogue(database.name)
     chosen = verifications.select(catalogue, backup_id, everything)
     results = verifications.verify_backups(repository, database.name, chosen, progress)
+    archive = () if backup_id else verifications.verify_archive(repository, database.name, everything, progress)
     newest = repository.catalogue(database.name).newest
     # All of them: what was bad when it was taken is no news, as long as a restore point stands.
     passed = all(result.intact for result in results) if everything else all(result.passed for result in results)
     return {
         "database": database.name,
-        "passed": passed and newest is not None,
+        "passed": passed and newest is not None and not any(result.problem for result in archive),
         "results": [result.to_json() for result in results],
+        "archive": [result.to_json() for result in archive],
         "newest": newest.id if newest else None,
     }
 

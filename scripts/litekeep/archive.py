@@ -32,7 +32,9 @@ from .source import identify, is_wal
 from .timefmt import now, size_text, to_id, to_text
 from .walfile import wal_in_use
 
+# Seconds between two looks. An application's own checkpoint may have to wait for the next one.
 _POLL = 0.025
+_POLL_ACTIVE = 0.01
 _TEND_EVERY = 1.0
 _PAUSES = (1.0, 60.0)
 # Seconds after which a timeline that went well makes up for the trouble before it.
@@ -164,7 +166,7 @@ class Archiver:
 
     def _turns(self, follower: Follower, base: BaseBackup) -> None:
         tend_at, said = 0.0, ""
-        while not self.stop.wait(_POLL):
+        while not self.stop.wait(_POLL_ACTIVE if follower.is_active else _POLL):
             follower.turn()
             if time.monotonic() >= tend_at:
                 tend_at = time.monotonic() + _TEND_EVERY
@@ -192,8 +194,10 @@ class Archiver:
         reason = reason or "archiving began"
         number = 1 + max((timeline.number for timeline in timelines), default=0)
         device, inode = hold.inode
+        state = hold.look().position
         values: dict[str, object] = {
             "number": number,
+            "empty": [] if state.frame else [list(state.salts)],
             "host": self.repository.host,
             "database": self.database.name,
             "source": {"path": hold.path, "device": device, "inode": inode},

@@ -35,6 +35,8 @@ from .timeline import (
 from .timelinefile import segment_from
 from .walfile import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, IndexState
 
+_RESOLUTION = 50  # milliseconds
+
 
 class StorageError(OSError):
     """The archive's disk has less room than its reserve."""
@@ -51,7 +53,13 @@ class _Open:
     commits: int = 0
     pages: int = 0
     last_frame: str = ""
-    marks: list[str] = field(default_factory=list)
+    marks: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def mark(self, unchanged: int, observed: int, frame: int) -> None:
+        """Remember when the WAL was seen changed. Looks that follow each other closely are one."""
+        if self.marks and observed - self.marks[-1][0] <= _RESOLUTION:
+            unchanged = self.marks.pop()[0]
+        self.marks.append((unchanged, observed, frame))
 
 
 class ArchiveWriter:
@@ -149,7 +157,7 @@ class ArchiveWriter:
         # Marks of a segment that had to be dropped are gone; what it held was seen to change since then.
         unchanged = self._dropped or unchanged
         part = self._copy(hold, state, unchanged)
-        part.marks.append(f"{_milliseconds(unchanged - part.begun)},{_milliseconds(observed - part.begun)},{frame}")
+        part.mark(_milliseconds(unchanged - part.begun), _milliseconds(observed - part.begun), frame)
         self.frame, self._dropped = frame, None
         return True
 
@@ -255,7 +263,7 @@ class ArchiveWriter:
             "pages": part.pages,
             "commits": part.commits,
             "begun": to_text(part.begun),
-            "marks": " ".join(part.marks),
+            "marks": " ".join(f"{unchanged},{observed},{frame}" for unchanged, observed, frame in part.marks),
             "last_frame": part.last_frame,
             "size": stored.size,
             "sha256": stored.sha256,

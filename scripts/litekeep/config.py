@@ -48,7 +48,7 @@ class ArchiveSettings:
 
     interval: int = 1
     heartbeat: int = 10
-    relief: int = 16_000_000
+    relief: int = 64_000_000
     max_wal: int = 1_000_000_000
     reserve: int = 1_000_000_000
 

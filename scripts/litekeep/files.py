@@ -32,6 +32,15 @@ def sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
+def sync(path: str) -> None:
+    """fsync of a file's content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_file(path: str) -> None:
     """fsync of a file's content, and its pages leave the cache: the next read comes from the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -59,18 +68,21 @@ def write_json(path: str, values: object) -> None:
     write_durably(path, json.dumps(values, indent=2) + "\n")
 
 
-def write_blocks(blocks: Iterable[bytes], path: str) -> None:
+def write_blocks(blocks: Iterable[bytes], path: str, sync: bool = True) -> None:
     """Write a new file and sync it, starting the disk early so that the last sync has little left to do."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb", buffering=0) as writer, concurrent.futures.ThreadPoolExecutor(1) as flusher:
-        flushing = flusher.submit(os.fdatasync, writer.fileno())
+        flushing: concurrent.futures.Future[None] | None = None
         for block in blocks:
             write_all(writer.fileno(), block)
-            if flushing.done():
-                flushing.result()
+            if sync and (flushing is None or flushing.done()):
+                if flushing is not None:
+                    flushing.result()
                 flushing = flusher.submit(os.fdatasync, writer.fileno())
-        flushing.result()
-        os.fsync(writer.fileno())
+        if flushing is not None:
+            flushing.result()
+        if sync:
+            os.fsync(writer.fileno())
 
 
 def write_all(descriptor: int, block: bytes | memoryview) -> None:

@@ -88,8 +88,13 @@ class Follower:
         self._seen: IndexState | None = None
         self._latest: IndexState | None = None
         self._flush_at: float | None = None
-        self._heartbeat_at = self._check_at = self._store_at = self._relieve_at = 0.0
+        self._heartbeat_at = self._check_at = self._store_at = self._relieve_at = self._active_until = 0.0
         self._relief_pause = _RELIEF_PAUSES[0]
+
+    @property
+    def is_active(self) -> bool:
+        """Whether something was committed within the last second."""
+        return time.monotonic() < self._active_until
 
     @property
     def wal_size(self) -> int:
@@ -121,7 +126,8 @@ class Follower:
     def finish(self) -> None:
         """Store what was taken over, and say up to when that is all. Raises OSError."""
         self._writer.flush()
-        self._writer.heartbeat(self.unchanged)
+        if not self._writer.behind:
+            self._writer.heartbeat(self.unchanged)
         self._writer.merge()
 
     def _look(self, clock: float) -> None:
@@ -130,6 +136,7 @@ class Follower:
         if self._latest == self._seen and not self._writer.behind:
             self.unchanged = before
         elif clock >= self._store_at:
+            self._active_until = clock + 1.0
             with self._hold.step() as state:
                 self._take(state)
             self._seen = state

@@ -36,6 +36,7 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``; sent when it changed."""
+        text = " ".join(text.split())
         if text != self._status:
             self._status = text
             self._send(f"STATUS={text}")

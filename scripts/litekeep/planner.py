@@ -64,6 +64,10 @@ class Choice:
         found = windows(self.catalogue, self.timelines)
         return [window for window in found if self.timeline in (None, window.timeline.id)]
 
+    def backups(self) -> tuple[Backup, ...]:
+        """The backups that may be used by themselves: none where a timeline is asked for."""
+        return self.catalogue.restore_points if self.timeline is None else ()
+
 
 def choose(choice: Choice, to: str) -> Point:
     """The restore point that ``to`` means: ``latest``, a moment, a backup's id or a point's.
@@ -105,12 +109,13 @@ def _of_backup(choice: Choice, backup: Backup, requested: dt.datetime | None = N
 
 def _latest(choice: Choice) -> Point:
     found = choice.windows()
-    newest = choice.catalogue.newest
-    if choice.timelines and choice.timelines[-1].problems and not choice.nearest:
+    newest = choice.backups()[-1] if choice.backups() else None
+    last = [timeline for timeline in choice.timelines if choice.timeline in (None, timeline.id)][-1:]
+    if last and last[0].problems and not choice.nearest:
         # How far it went is not known, so neither is what the newest state was.
-        raise _damaged_archive(choice, choice.timelines[-1].problems)
+        raise _damaged_archive(choice, last[0].problems)
     if found and (newest is None or newest.manifest is None or found[-1].end >= newest.manifest.snapshot):
-        return _in_window(found[-1], None, found[-1].end)
+        return _in_window(choice, found[-1], None, found[-1].end)
     if newest is not None:
         return _of_backup(choice, newest)
     others = ", ".join(f"{backup.id} ({backup.state})" for backup in choice.catalogue.backups) or "none"
@@ -127,9 +132,9 @@ def _again(choice: Choice, to: str, timeline: str, position: Position) -> Point:
     """A point that was chosen before."""
     for window in choice.windows():
         if window.timeline.id == timeline and window.bases[0][0] <= position <= window.run.end:
-            marks = [mark for segment in window.run.segments for mark in segment.marks() if mark.position == position]
-            moment = marks[-1].observed if marks else window.start
-            return _in_window(window, None, moment, position)
+            seen = [mark for segment in window.run.segments for mark in segment.marks() if mark.position == position]
+            if seen or position == window.run.start:
+                return _in_window(choice, window, None, seen[-1].observed if seen else window.start)
     raise NoRestorePointError(
         f"{choice.catalogue.database} has no restore point {to}",
         expected="a timeline and a commit that are still in the archive",
@@ -172,9 +177,9 @@ def _at(choice: Choice, to: str, moment: dt.datetime) -> Point:
         state = state_at(window.run, moment)
         blink = state.next is None or state.next - state.unchanged <= _BLINK
         if moment <= state.unchanged or blink or choice.nearest:
-            return _in_window(window, moment, moment)
+            return _in_window(choice, window, moment, moment)
         raise _refused(choice, moment, state.unchanged, state.next, "nobody watched in between; it is unknown when")
-    exact = [b for b in choice.catalogue.restore_points if b.manifest and b.manifest.snapshot == moment]
+    exact = [b for b in choice.backups() if b.manifest and b.manifest.snapshot == moment]
     if exact:
         return _of_backup(choice, exact[-1], moment)
     return _outside(choice, moment)
@@ -184,14 +189,14 @@ def _outside(choice: Choice, moment: dt.datetime) -> Point:
     """Not in any window: refused, or the nearest state before it."""
     window = max((w for w in choice.windows() if w.end < moment), key=lambda w: w.end, default=None)
     backup = max(
-        (b for b in choice.catalogue.restore_points if b.manifest and b.manifest.snapshot < moment),
+        (b for b in choice.backups() if b.manifest and b.manifest.snapshot < moment),
         key=lambda b: b.order,
         default=None,
     )
     snapshot = backup.manifest.snapshot if backup and backup.manifest else None
     before = max(filter(None, (window.end if window else None, snapshot)), default=None)
     if choice.nearest and window is not None and window.end == before:
-        return _in_window(window, moment, window.end)
+        return _in_window(choice, window, moment, window.end)
     if choice.nearest and backup is not None:
         return _of_backup(choice, backup, moment)
     if moment > timefmt.now():
@@ -207,24 +212,24 @@ def _outside(choice: Choice, moment: dt.datetime) -> Point:
     raise _refused(choice, moment, before, _after(choice, moment), why)
 
 
-def _in_window(
-    window: Window, requested: dt.datetime | None, moment: dt.datetime, position: Position | None = None
-) -> Point:
+def _in_window(choice: Choice, window: Window, requested: dt.datetime | None, moment: dt.datetime) -> Point:
     state: State = state_at(window.run, moment)
-    end = position or state.position
+    end = state.position
     base, backup = window.base_of(end)
     segments = tuple(s for s in window.run.segments if base < s.end and Position(s.round, s.first) <= end)
     recovered = min(moment, max(state.unchanged, state.observed))
-    return Point(backup, requested, recovered, state.next, state.observed, window.timeline.id, segments, end)
+    later = state.next or _after(choice, window.end)
+    return Point(backup, requested, recovered, later, state.observed, window.timeline.id, segments, end)
 
 
 def _after(choice: Choice, moment: dt.datetime) -> dt.datetime | None:
     """The first moment after this one that can be restored."""
     starts = [window.start for window in choice.windows()]
     inside = [window for window in choice.windows() if window.holds(moment)]
-    if inside:
-        return state_at(inside[0].run, moment).next
-    snapshots = [backup.manifest.snapshot for backup in choice.catalogue.restore_points if backup.manifest]
+    within = state_at(inside[0].run, moment).next if inside else None
+    if within:
+        return within
+    snapshots = [backup.manifest.snapshot for backup in choice.backups() if backup.manifest]
     return min((found for found in starts + snapshots if found > moment), default=None)
 
 

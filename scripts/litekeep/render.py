@@ -42,6 +42,9 @@ def verify(answer: Values) -> Iterable[str]:
         yield f"{answer['database']}: {result['backup']} {words} ({duration_text(result['seconds'])})"
         if not result["recorded"] and result["state"] in ("verified", "damaged"):
             yield "  warning   this outcome could not be written into the repository"
+    for archive in answer["archive"]:
+        words = f"DAMAGED: {archive['problem']}" if archive["problem"] else f"{archive['segments']} segments read"
+        yield f"{answer['database']}: timeline {archive['timeline']} {words} ({duration_text(archive['seconds'])})"
     if not answer["passed"]:
         yield f"  safe      newest restore point: {answer['newest'] or 'none'}"
         yield f"  next      litekeep backup {answer['database']}, then check the disk below the repository"

@@ -2,15 +2,18 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Bringing a restored base to a later commit: the last image of every page that the archive holds, written once.
 
-What SQLite would do with the same WALs ("WAL-mode File Format", section 4.5), for many of them at a time.
+What SQLite would do with the same WALs ("WAL-mode File Format", section 4.5), backwards: the newest segment first,
+and a page that is written once is done.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
+import mmap
 import os
 import struct
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from . import store
 from .errors import VerificationError
@@ -20,89 +23,141 @@ from .timefmt import to_text
 from .timeline import Position, Segment, segment_file
 from .walfile import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, parse_header
 
+_IN_MEMORY = 64 << 20
+_AHEAD = 2
 _HEADER = struct.Struct(">II")
-_FRAMES = 1 << 40
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A segment, decompressed and proven. Larger ones stand in a file, which ``close`` removes."""
+
+    segment: Segment
+    content: bytes | bytearray | mmap.mmap
+    close: Callable[[], None]
 
 
 def replay(path: str, segments: Sequence[Segment], end: Position, progress: Progress) -> int:
-    """Apply the segments, up to ``end``, to the base in the file ``path``, and sync it.
+    """Apply the segments, up to ``end``, to the base in the file ``path``. It is left to the caller to sync it.
 
     Returns the number of pages of the database then. Raises VerificationError when a segment is not what was
-    archived; the file is worthless then. Memory: 8 bytes a page of the database.
+    archived; the file is worthless then. Memory: a byte a page of the database, and a few segments.
     """
-    last, pages = _last_images(segments, end, progress)
-    needed = {value // _FRAMES for value in last}
+    pages = 0
+    written = bytearray()
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        for index, segment in enumerate(segments, 1):
-            if index in needed:
-                _write_images(descriptor, segment, index, last, pages, progress)
+        total = sum(segment.stored.size for segment in segments)
+        done = 0
+        for loaded in _backwards(segments, f"{path}.segment"):
+            if not pages:
+                pages = _pages_at(loaded, end)
+                written = bytearray(pages + 1)
+            _apply(descriptor, loaded, end, written)
+            done += loaded.segment.stored.size
+            progress.advance("replay", done, total)
         os.ftruncate(descriptor, pages * segments[-1].page_size)
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
     return pages
 
 
-def _last_images(segments: Sequence[Segment], end: Position, progress: Progress) -> tuple[array[int], int]:
-    """By page number: which frame of which segment (counted from 1) holds its last image; 0 for none.
-
-    Every byte of every segment is proven on the way.
-    """
-    last = array("Q", bytes(8))
-    pages = 0
-    for index, segment in enumerate(segments, 1):
-        for number, page, commit, _image in _frames(segment, progress):
-            if Position(segment.round, number) > end:
-                continue
-            if page >= len(last):
-                last.frombytes(bytes(8 * (page + 1 - len(last))))
-            last[page] = index * _FRAMES + number
-            if commit:
-                pages = commit
-    final = segments[-1]
-    if end == final.end and pages != final.pages:
-        raise _damaged(final, f"{final.pages} pages after the last commit", f"{pages} pages")
-    return last, pages
+def _backwards(segments: Sequence[Segment], spare: str) -> Iterator[_Loaded]:
+    """The newest segment first. The next ones are decompressed in another thread meanwhile."""
+    waiting = [(segment, f"{spare}-{number}") for number, segment in enumerate(segments)]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        coming: list[concurrent.futures.Future[_Loaded]] = []
+        try:
+            while waiting or coming:
+                while waiting and len(coming) < _AHEAD:
+                    coming.append(pool.submit(_load, *waiting.pop()))
+                loaded = coming.pop(0).result()
+                try:
+                    yield loaded
+                finally:
+                    loaded.close()
+        finally:
+            for future in coming:
+                if not future.cancel() and future.exception() is None:
+                    future.result().close()
 
 
-def _write_images(
-    descriptor: int, segment: Segment, index: int, last: array[int], pages: int, progress: Progress
-) -> None:
-    for number, page, _commit, image in _frames(segment, progress):
-        if page < len(last) and last[page] == index * _FRAMES + number and page <= pages:
-            os.lseek(descriptor, (page - 1) * segment.page_size, os.SEEK_SET)
-            write_all(descriptor, image)
-
-
-def _frames(segment: Segment, progress: Progress) -> Iterator[tuple[int, int, int, memoryview]]:
-    """Number, page, pages after the commit (0: none) and image of each frame; each carries the round's salts."""
-    size = FRAME_HEADER_SIZE + segment.page_size
-    salts = struct.pack(">II", *segment.salts)
+def _load(segment: Segment, spare: str) -> _Loaded:
+    """Decompress and prove a segment."""
     path, offset = segment_file(segment)
-    number, rest, header_left = segment.first, b"", segment.first == 1
     try:
-        for block in store.read_back(path, segment.stored, progress, part_at=offset):
-            data = rest + block
-            at = 0
-            if header_left and len(data) >= WAL_HEADER_SIZE:
-                header = parse_header(data)
-                if header is None or header.salts != segment.salts or header.page_size != segment.page_size:
-                    raise _damaged(segment, "the WAL header of its round", repr(data[:WAL_HEADER_SIZE]))
-                at, header_left = WAL_HEADER_SIZE, False
-            view = memoryview(data)
-            while not header_left and at + size <= len(data):
-                if data[at + 8 : at + 16] != salts:
-                    raise _damaged(segment, f"salts {segment.salts} in frame {number}", data[at + 8 : at + 16].hex())
-                page, commit = _HEADER.unpack_from(data, at)
-                yield number, page, commit, view[at + FRAME_HEADER_SIZE : at + size]
-                at += size
-                number += 1
-            rest = data[at:]
+        blocks = store.read_back(path, segment.stored, Progress(), part_at=offset)
+        loaded = _in_file(segment, blocks, spare) if segment.stored.size > _IN_MEMORY else _in_memory(segment, blocks)
     except VerificationError as problem:
         raise _damaged(segment, problem.expected, problem.found) from problem
-    if rest or number != segment.last + 1:
-        raise _damaged(segment, f"frames {segment.first} to {segment.last}", f"they end before frame {number}")
+    size = FRAME_HEADER_SIZE + segment.page_size
+    if len(loaded.content) != _offset(segment, segment.first) + (segment.last - segment.first + 1) * size:
+        loaded.close()
+        raise _damaged(segment, f"frames {segment.first} to {segment.last}", f"{len(loaded.content)} bytes")
+    header = parse_header(bytes(loaded.content[:WAL_HEADER_SIZE])) if segment.first == 1 else None
+    if segment.first == 1 and (header is None or header.salts != segment.salts):
+        loaded.close()
+        raise _damaged(segment, "the WAL header of its round", "another one")
+    return loaded
+
+
+def _in_memory(segment: Segment, blocks: Iterator[bytes]) -> _Loaded:
+    content = bytearray()
+    for block in blocks:
+        content += block
+    return _Loaded(segment, content, lambda: None)
+
+
+def _in_file(segment: Segment, blocks: Iterator[bytes], spare: str) -> _Loaded:
+    descriptor = os.open(spare, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    # Only this process needs it, and nobody has to remove it after a kill.
+    os.unlink(spare)
+    try:
+        for block in blocks:
+            write_all(descriptor, block)
+        mapping = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+    finally:
+        os.close(descriptor)
+    return _Loaded(segment, mapping, mapping.close)
+
+
+def _offset(segment: Segment, number: int) -> int:
+    """Where a frame begins in the segment's content: the first segment of a round has the WAL's header before it."""
+    header = WAL_HEADER_SIZE if segment.first == 1 else 0
+    return header + (number - segment.first) * (FRAME_HEADER_SIZE + segment.page_size)
+
+
+def _last_frame(segment: Segment, end: Position) -> int:
+    return min(segment.last, end.frame) if segment.round == end.round else segment.last
+
+
+def _pages_at(loaded: _Loaded, end: Position) -> int:
+    """Pages of the database after the commit at ``end``, in the last segment."""
+    segment = loaded.segment
+    number = _last_frame(segment, end)
+    _page, pages = _HEADER.unpack_from(loaded.content, _offset(segment, number))
+    if not pages or (number == segment.last and pages != segment.pages):
+        raise _damaged(segment, f"a commit in frame {number}", "a frame inside a transaction")
+    return int(pages)
+
+
+def _apply(descriptor: int, loaded: _Loaded, end: Position, written: bytearray) -> None:
+    """Write the pages that no later frame held."""
+    segment, content = loaded.segment, loaded.content
+    page_size, size = segment.page_size, FRAME_HEADER_SIZE + segment.page_size
+    salts = struct.pack(">II", *segment.salts)
+    pages, unpack = len(written), _HEADER.unpack_from
+    with memoryview(content) as view:
+        for at in range(_offset(segment, _last_frame(segment, end)), _offset(segment, segment.first) - 1, -size):
+            page, _commit = unpack(content, at)
+            if content[at + 8 : at + 16] != salts:
+                raise _damaged(segment, f"salts {segment.salts} in every frame", content[at + 8 : at + 16].hex())
+            if page < pages and not written[page]:
+                written[page] = 1
+                image = view[at + FRAME_HEADER_SIZE : at + size]
+                if os.pwrite(descriptor, image, (page - 1) * page_size) != page_size:
+                    os.lseek(descriptor, (page - 1) * page_size, os.SEEK_SET)
+                    write_all(descriptor, image)
 
 
 def _damaged(segment: Segment, expected: str, found: str) -> VerificationError:

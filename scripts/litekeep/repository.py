@@ -168,7 +168,9 @@ class Repository:
             return []
         except OSError as problem:
             raise _unreadable(self.archive(database), problem) from problem
-        return sorted((timeline_number(os.path.join(self.archive(database), name)), name) for name in names)
+        numbered = [(timeline_number(os.path.join(self.archive(database), name)), name) for name in names]
+        # A number that cannot be read leaves the names, which tell the time by the clock of then.
+        return numbered if any(not number for number, _name in numbered) else sorted(numbered)
 
     def _timeline(self, database: str, name: str, newest: bool, running: bool) -> Timeline:
         timeline = read_timeline(os.path.join(self.archive(database), name))

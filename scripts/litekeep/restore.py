@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import sqlite3
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from . import checks, planner, sqlitefail, store
 from .config import Database
 from .errors import NoRestorePointError, UsageError, VerificationError
-from .files import remove_tree, require_space, storage_errors, write_blocks
+from .files import remove_tree, require_space, storage_errors, sync, write_blocks
 from .fileset import FileSet
 from .manifest import Manifest
 from .openers import Look, find_openers
@@ -265,9 +266,10 @@ def _build(
     with repository.lease(database.name):
         file = manifest.files[0]
         stored = os.path.join(chosen.backup.folder, file.name)
-        write_blocks(store.read_back(stored, file, progress), workspace.new)
+        forward = chosen.point.end is not None and bool(chosen.point.segments)
+        write_blocks(store.read_back(stored, file, progress), workspace.new, sync=not forward)
         journal.fingerprint = fingerprint_in(manifest)
-        if chosen.point.end is not None and chosen.point.segments:
+        if chosen.point.end is not None and forward:
             replay(workspace.new, chosen.point.segments, chosen.point.end, progress)
             journal.fingerprint = _checked(workspace.new, chosen, notes)
     notes += _attributes(chosen, workspace.target).apply(workspace.new)
@@ -282,7 +284,10 @@ def _build(
 
 def _checked(path: str, chosen: Plan, notes: list[str]) -> dict[str, object]:
     """Check what the archive changed; its fingerprint. Notes get what does not keep it from being a sound database."""
-    report = checks.check(path, threading.Event())
+    with concurrent.futures.ThreadPoolExecutor(1) as beside:
+        syncing = beside.submit(sync, path)
+        report = checks.check(path, threading.Event())
+        syncing.result()
     if not report.passed or report.fingerprint is None:
         raise VerificationError(
             f"The state of {chosen.target} at {to_text(chosen.point.recovered)} does not pass its checks",

@@ -146,14 +146,16 @@ def _assembled(
     problems += _unrecorded(folder, segments, listed_before)
     if "damage" in heartbeat:
         problems.append(str(heartbeat["damage"]))
-    elif int(heartbeat.get("sequence", 0)) > sequence:
-        problems.append(f"{folder}/{RECORDS} lacks its last records: the heartbeat knows {heartbeat['sequence']}")
+    elif heartbeat and heartbeat["record"] not in [checksum for _values, checksum in records]:
+        problems.append(f"{folder}/{RECORDS} lacks records that the heartbeat knows: number {heartbeat['sequence']}")
     current = not problems and heartbeat.get("record") == records[-1][1]
     until = segments[-1].observed if segments else started
     if current:
         until = max(until, from_text(heartbeat["until"]))
     empty = _salts_list(heartbeat.get("empty", [])) if current else ()
-    runs = _runs(str(first["timeline"]), whole, started, until if continuous else None, empty)
+    # What the WAL held already when the timeline began, nobody saw come.
+    since = started if first["empty"] else None
+    runs = _runs(str(first["timeline"]), whole, since, until if continuous else None, empty)
     return Timeline(
         id=str(first["timeline"]),
         folder=folder,
@@ -162,7 +164,7 @@ def _assembled(
         reason=str(first["reason"]),
         source=first["source"],
         runs=runs,
-        until=runs[-1].until if runs else started,
+        until=runs[-1].until if runs else until,
         state="",
         problems=tuple(problems),
         sequence=sequence,
@@ -175,11 +177,15 @@ def _assembled(
 def _runs(
     timeline: str,
     segments: Sequence[Segment],
-    started: dt.datetime,
+    since: dt.datetime | None,
     until: dt.datetime | None,
     empty: tuple[Salts, ...],
 ) -> tuple[Run, ...]:
-    """Cut at the breaks. until: the end of the last run, None where what follows its last segment is damaged."""
+    """Cut at the breaks.
+
+    since: the moment from which on the state before the first segment was seen, None when it was not. until: the end
+    of the last run, None where what follows its last segment is damaged.
+    """
     groups: list[list[Segment]] = [[]]
     for segment in segments:
         if not segment.continuous:
@@ -187,16 +193,15 @@ def _runs(
         groups[-1].append(segment)
     runs = []
     for number, group in enumerate(groups):
-        is_last = number == len(groups) - 1
-        if not group and (number or not is_last):
-            continue
-        start = Position(group[0].round, group[0].first - 1) if group else Position(1, 0)
-        begun = started if number == 0 else next(group[0].marks()).observed
-        end = group[-1].observed if group else started
-        if is_last and until is not None:
-            runs.append(Run(timeline, tuple(group), start, begun, max(end, until), empty))
-        elif group:
-            runs.append(Run(timeline, tuple(group), start, begun, end))
+        last = number == len(groups) - 1
+        if group:
+            start = Position(group[0].round, group[0].first - 1)
+            begun = since if since and number == 0 else next(group[0].marks()).observed
+            end = group[-1].observed
+            runs.append(Run(timeline, tuple(group), start, begun, max(end, until or end) if last else end,
+                            empty if last and until else ()))  # fmt: skip
+        elif since and until and last and number == 0:
+            runs.append(Run(timeline, (), Position(1, 0), since, until, empty))
     return tuple(runs)
 
 

@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from . import checks, sqlitefail, store
+from . import checks, moments, sqlitefail, store
 from .checks import Report
 from .config import Database
 from .errors import LitekeepError, NoRestorePointError, VerificationError
 from .progress import Progress
 from .repository import BAD_SOURCE, DAMAGED, VERIFIED, Backup, Catalogue, Repository
 from .source import open_source
+from .timeline import Segment, segment_file
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,55 @@ def _damage(backup: Backup, progress: Progress) -> str:
     for file in backup.manifest.files if backup.manifest else ():
         try:
             for _block in store.read_back(os.path.join(backup.folder, file.name), file, progress):
+                pass
+        except VerificationError as problem:
+            return f"{problem.what}: expected {problem.expected}, found {problem.found}"
+    return ""
+
+
+@dataclass(frozen=True)
+class ArchiveResult:
+    """What became of one timeline's segments. problem: the first that is not what was archived; empty when all are."""
+
+    timeline: str
+    segments: int
+    problem: str
+    seconds: float
+
+    def to_json(self) -> dict[str, object]:
+        """As JSON answers hold it."""
+        return {
+            "timeline": self.timeline,
+            "segments": self.segments,
+            "problem": self.problem,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def verify_archive(
+    repository: Repository, database: str, everything: bool, progress: Progress
+) -> tuple[ArchiveResult, ...]:
+    """Read every byte of all timelines' segments, or of those that follow the newest backup."""
+    with repository.lease(database):
+        timelines = repository.timelines(database)
+        windows = moments.windows(repository.catalogue(database), timelines)
+        results = []
+        for timeline in timelines if everything else timelines[-1:]:
+            begun = time.monotonic()
+            segments = timeline.segments
+            if not everything:
+                newest = [window.bases[-1][0] for window in windows if window.timeline.id == timeline.id]
+                segments = tuple(segment for segment in segments if not newest or segment.end > newest[-1])
+            problem = "; ".join(timeline.problems) or _archive_damage(segments, progress)
+            results.append(ArchiveResult(timeline.id, len(segments), problem, time.monotonic() - begun))
+        return tuple(results)
+
+
+def _archive_damage(segments: Iterable[Segment], progress: Progress) -> str:
+    for segment in segments:
+        path, offset = segment_file(segment)
+        try:
+            for _block in store.read_back(path, segment.stored, progress, part_at=offset):
                 pass
         except VerificationError as problem:
             return f"{problem.what}: expected {problem.expected}, found {problem.found}"

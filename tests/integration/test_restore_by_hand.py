@@ -21,7 +21,7 @@ from litekeep.errors import VerificationError
 from litekeep.progress import Progress
 from litekeep.repository import Backup
 from litekeep.timefmt import from_text, now, to_text
-from litekeep.timeline import RECORDS, partial_name
+from litekeep.timeline import HEARTBEAT, RECORDS, partial_name, unseal
 from litekeep.timelinefile import read_timeline
 
 PAGE = (ROOT / "docs" / "restore_by_hand.md").read_text()
@@ -185,6 +185,20 @@ def test_outside_of_what_is_known_nothing_is_restored(history: History, tmp_path
         done = by_hand(MOMENT, **history.settings(base, moment=moment, target=target))
         assert done.returncode != 0
         assert not Path(f"{target}-wal").exists()
+
+
+def test_the_records_shown_in_the_formats_are_whole_and_have_the_keys_that_are_written(history: History) -> None:
+    page = (ROOT / "docs" / "formats.md").read_text().split("### timeline.jsonl\n")[1].split("### Order of writing")[0]
+    records, heartbeat = page.split("### heartbeat.json\n")
+    start, segment = [unseal(line.encode()) for line in re.findall(r"^{.*}$", records, re.MULTILINE)]
+    assert segment[0]["previous"] == start[1]
+    written = [unseal(line)[0] for line in (history.timeline / RECORDS).read_bytes().splitlines()[:2]]
+    for number, kind in enumerate(("start", "segment")):
+        cells = re.findall(rf"^\| ([^|]*) \| (?:both|{kind}) \|", records, re.MULTILINE)
+        told = {key for cell in cells for key in re.findall(r"`(\w+)`", cell)} - {"checksum"}
+        assert told == set(written[number]) == set((start, segment)[number][0])
+    beat = unseal((history.timeline / HEARTBEAT).read_bytes())[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", heartbeat, re.MULTILINE)) == {*beat, "checksum"}
 
 
 @pytest.fixture
