@@ -73,6 +73,28 @@ options:
           rto:
             description: The longest that a restore may take, for example V(30m).
             type: str
+      archive:
+        description: Whether every commit is archived. The service of the role C(sqlite_backup) does, not this module.
+        type: bool
+      archive_settings:
+        description: How that service works. Durations such as V(90s), sizes in bytes or such as V(16MB) or V(512KiB).
+        type: dict
+        suboptions:
+          interval:
+            description: How often new commits are stored. V(1s) when left out.
+            type: str
+          heartbeat:
+            description: How often it is recorded that there was no further commit. V(10s) when left out.
+            type: str
+          relief:
+            description: The size at which the WAL is made to start again from its beginning. V(64MB) when left out.
+            type: str
+          max_wal:
+            description: The size of the WAL at which the archive gives way, with a gap. V(1GB) when left out.
+            type: str
+          reserve:
+            description: Free space in the repository below which nothing is archived. V(1GB) when left out.
+            type: str
       schedule:
         description: Used by the role C(sqlite_backup), ignored here.
         type: str

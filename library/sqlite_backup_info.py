@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: sqlite_backup_info
-short_description: Tell how SQLite databases are protected and which backups there are
+short_description: Tell how SQLite databases are protected and what can be restored
 version_added: 0.1.0
 description:
   - Reads the repository's manifests and looks at the databases. Reads no stored data; M(sqlite_verify) does.
@@ -66,6 +66,28 @@ options:
             type: str
           rto:
             description: The longest that a restore may take, for example V(30m).
+            type: str
+      archive:
+        description: Whether every commit is archived. The service of the role C(sqlite_backup) does, not this module.
+        type: bool
+      archive_settings:
+        description: How that service works. Durations such as V(90s), sizes in bytes or such as V(16MB) or V(512KiB).
+        type: dict
+        suboptions:
+          interval:
+            description: How often new commits are stored. V(1s) when left out.
+            type: str
+          heartbeat:
+            description: How often it is recorded that there was no further commit. V(10s) when left out.
+            type: str
+          relief:
+            description: The size at which the WAL is made to start again from its beginning. V(64MB) when left out.
+            type: str
+          max_wal:
+            description: The size of the WAL at which the archive gives way, with a gap. V(1GB) when left out.
+            type: str
+          reserve:
+            description: Free space in the repository below which nothing is archived. V(1GB) when left out.
             type: str
       schedule:
         description: Used by the role C(sqlite_backup), ignored here.
@@ -166,6 +188,56 @@ databases:
           rows: {events: 100000, notes: 2000}
           warnings: []
           last_verified: "2026-11-22T02:00:00.150Z"
+    archive:
+      description:
+        - How the archive stands, none where archiving is off.
+        - C(proven_until) is the moment up to which every commit is known to be stored.
+      returned: success
+      type: dict
+      sample:
+        running: true
+        timeline: 20261122T015900.001Z
+        proven_until: "2026-11-22T03:00:10.004Z"
+        problem: ""
+        gaps: 1
+    timelines:
+      description:
+        - The archive's timelines, oldest first. Each hangs on a base backup and has no gap in it.
+        - C(state) is V(running), V(stopped), V(ended) or V(damaged), C(reason) why it began, C(stored_size) in bytes.
+      returned: success
+      type: list
+      elements: dict
+      sample:
+        - id: 20261122T015900.001Z
+          number: 2
+          state: running
+          problem: ""
+          started: "2026-11-22T01:59:00.001Z"
+          base: 20261122T015900.310Z-full
+          from: "2026-11-22T01:59:00.480Z"
+          to: "2026-11-22T03:00:10.004Z"
+          segments: 3605
+          commits: 12877
+          stored_size: 18211904
+          reason: the database was replaced
+    windows:
+      description: The spans of time of which every moment can be restored.
+      returned: success
+      type: list
+      elements: dict
+      sample:
+        - from: "2026-11-22T01:59:00.480Z"
+          to: "2026-11-22T03:00:10.004Z"
+          timeline: 20261122T015900.001Z
+    gaps:
+      description: The spans between them, of which no moment can be restored, and why.
+      returned: success
+      type: list
+      elements: dict
+      sample:
+        - from: "2026-11-22T01:58:12.000Z"
+          to: "2026-11-22T01:59:00.480Z"
+          reason: the database was replaced
     exit_code:
       description: What C(litekeep status) would end with.
       returned: success
@@ -200,8 +272,9 @@ def main() -> None:
 
     def look(database: Database, _keys: Values) -> Values:
         status = answers.status(repository, database)
-        backups = answers.catalogue_values(repository.catalogue(database.name))["backups"]
-        return {**status, "backups": backups, "summary": list(render.status(status))}
+        listing = answers.listing(repository, database.name)
+        detail = {key: listing[key] for key in ("backups", "timelines", "windows", "gaps")}
+        return {**status, **detail, "summary": list(render.status(status))}
 
     run.each(look)
 

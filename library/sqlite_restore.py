@@ -7,12 +7,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: sqlite_restore
-short_description: Restore SQLite databases from verified backups
+short_description: Restore SQLite databases from verified backups, or to a moment
 version_added: 0.1.0
 description:
-  - Builds the restored file in the database's directory, proves it against the backup's manifest, and only then puts it
-    in the database's place. What stood there is kept, all four files of it, in C(PATH.before-restore-TIME/).
-  - Refuses while any process has the database open. It starts and stops no services; the role C(recovery) does.
+  - Builds the restored file in the database's directory, proves it, and only then puts it in the database's place. What
+    stood there is kept, all four files of it, in C(PATH.before-restore-TIME/).
+  - A backup is proven against its manifest. A moment is built from a backup and the archived commits after it, each of
+    them checked against its record, and the result passes SQLite's own checks.
+  - Refuses while any process has the database open, and the service that archives it is one of them. It starts and
+    stops no services; the role C(recovery) does.
   - Until the swap the database is as it was, whatever happens.
 attributes:
   check_mode:
@@ -29,7 +32,7 @@ attributes:
     description: A second run changes nothing.
     support: partial
     details:
-      - With O(state=prepared). The other two are actions, and each run carries them out.
+      - With O(state=prepared) and O(state=discarded). The other two are actions, and each run carries them out.
 options:
   databases:
     description:
@@ -49,9 +52,21 @@ options:
         type: str
         required: true
       to:
-        description: Which backup. V(latest) is the newest that counts; otherwise the id of one.
+        description:
+          - Which state. V(latest) is the newest that can be proven, the end of the archive or the newest backup.
+          - A moment, as in V(2026-11-22T02:00:00Z) or V(2026-11-22T03:00:00+01:00). The offset from UTC is needed.
+            Fails where that moment cannot be restored (in a gap, in the future, before the first backup), and names
+            the nearest ones on both sides.
+          - The id of a backup, or C(point.id) of an earlier RV(databases[].plan), which is that very state again.
         type: str
         default: latest
+      nearest:
+        description: Take the nearest earlier moment where the one in O(databases[].to) cannot be restored.
+        type: bool
+        default: false
+      timeline:
+        description: The id of the timeline to take the moment from. It is chosen by itself when left out.
+        type: str
       target:
         description:
           - Another path to restore to. Nothing may stand there.
@@ -84,6 +99,28 @@ options:
           rto:
             description: The longest that a restore may take, for example V(30m).
             type: str
+      archive:
+        description: Whether every commit is archived. The service of the role C(sqlite_backup) does, not this module.
+        type: bool
+      archive_settings:
+        description: How that service works. Durations such as V(90s), sizes in bytes or such as V(16MB) or V(512KiB).
+        type: dict
+        suboptions:
+          interval:
+            description: How often new commits are stored. V(1s) when left out.
+            type: str
+          heartbeat:
+            description: How often it is recorded that there was no further commit. V(10s) when left out.
+            type: str
+          relief:
+            description: The size at which the WAL is made to start again from its beginning. V(64MB) when left out.
+            type: str
+          max_wal:
+            description: The size of the WAL at which the archive gives way, with a gap. V(1GB) when left out.
+            type: str
+          reserve:
+            description: Free space in the repository below which nothing is archived. V(1GB) when left out.
+            type: str
       schedule:
         description: Used by the role C(sqlite_backup), ignored here.
         type: str
@@ -105,8 +142,9 @@ options:
       - V(prepared) builds and proves beside the database, which may stay in use. Nothing is replaced.
       - V(rolled_back) puts back what the last restore to that place replaced; what it had put there is kept in
         C(PATH.failed-restore-TIME/). O(databases[].to), O(repository) and O(host) are not looked at.
+      - V(discarded) removes what V(prepared) has left ready. The database is as it was, and so are those options.
     type: str
-    choices: [restored, prepared, rolled_back]
+    choices: [restored, prepared, rolled_back, discarded]
     default: restored
 requirements:
   - python3-zstandard on the host
@@ -125,11 +163,30 @@ EXAMPLES = r"""
         target: /var/tmp/events-of-yesterday.db
     host: "{{ inventory_hostname }}"
 
+- name: Look at the moment before the mistake, beside the live database
+  sqlite_restore:
+    databases:
+      - name: events
+        path: /var/lib/mcp/events.db
+        to: "2026-11-22T14:29:00+01:00"
+        target: /var/tmp/events-before.db
+    host: "{{ inventory_hostname }}"
+  register: before
+
+- name: Say which moment that is
+  ansible.builtin.debug:
+    msg: "{{ before.databases[0].plan.point.recovered }}, and the next one is {{ before.databases[0].plan.point.next }}"
+
 - name: Build and prove while the service still runs
   sqlite_restore:
     databases: "{{ sqlite_backup_databases | selectattr('name', 'equalto', 'events') }}"
     host: "{{ inventory_hostname }}"
     state: prepared
+
+- name: Give that up
+  sqlite_restore:
+    databases: "{{ sqlite_backup_databases | selectattr('name', 'equalto', 'events') }}"
+    state: discarded
 
 - name: Put back what the last restore replaced
   sqlite_restore:
@@ -152,7 +209,7 @@ databases:
       type: str
       sample: events
     action:
-      description: What was asked for, V(restore), V(prepare) or V(rollback).
+      description: What was asked for, V(restore), V(prepare), V(rollback) or V(discard).
       returned: success
       type: str
       sample: restore
@@ -163,8 +220,14 @@ databases:
       sample: true
     plan:
       description:
-        - What was found before anything was done. C(age) is in seconds, C(prepared) says whether the file stood ready.
-        - For V(rollback) only C(target), and C(from), the folder with the files that come back.
+        - What was found before anything was done. C(age) of the state is in seconds, C(prepared) says whether the file
+          stood ready.
+        - C(point) is the restore point. C(requested) is the moment that was asked for, none for V(latest) and ids;
+          C(recovered) the moment whose state this is; C(next) the first later state that can be restored;
+          C(last_commit_observed) when the archive saw the last commit in it. C(timeline) is none and C(segments) 0
+          where the backup C(base) alone is it.
+        - For V(rollback) only C(target), and C(from), the folder with the files that come back. For V(discard) the
+          folder that goes, none when there is none.
       returned: success
       type: dict
       sample:
@@ -174,6 +237,15 @@ databases:
         hidden_processes: 0
         prepared: false
         age: 3600.217
+        point:
+          id: 20261122T015900.001Z@2.811
+          requested: "2026-11-22T03:00:00.000Z"
+          recovered: "2026-11-22T03:00:00.000Z"
+          next: "2026-11-22T03:00:00.412Z"
+          last_commit_observed: "2026-11-22T02:59:58.120Z"
+          timeline: 20261122T015900.001Z
+          segments: 3605
+          base: 20261122T020000.123Z-full
         backup:
           id: 20261122T020000.123Z-full
           snapshot: "2026-11-22T02:00:00.150Z"
@@ -183,7 +255,8 @@ databases:
     result:
       description:
         - What was done, none in check mode.
-        - C(quarantine) is the folder with the replaced files, none when there were none.
+        - C(quarantine) is the folder with the replaced files, none when there were none. C(point) is as in
+          RV(databases[].plan).
       returned: success
       type: dict
       sample:
@@ -230,20 +303,25 @@ def files(names: list[str]) -> list[str]:
 
 def restored(plan: Values) -> list[str]:
     """What takes their place."""
-    backup = plan["backup"]
+    backup, point = plan["backup"], plan["point"]
     return [
         f"{plan['target']}: {backup['size']} bytes",
-        f"backup: {backup['id']}",
-        f"state of: {backup['snapshot']}, {duration_text(max(0.0, plan['age']))} ago",
-        f"rows: {rows_text(backup['rows'])}",
+        f"backup: {backup['id']}" + (f", and {point['segments']} segments of the archive" if point["segments"] else ""),
+        f"state of: {point['recovered']}, {duration_text(max(0.0, plan['age']))} ago",
+        f"rows: {rows_text(backup['rows'])}" + (" in the backup" if point["segments"] else ""),
         *(f"kept: {name}, in {plan['target']}.before-restore-TIME/" for name in plan["replaces"]),
     ]
 
 
 def main() -> None:
     """Predict, act unless in check mode, report."""
-    state = {"type": "str", "choices": [*ACTIONS, "rolled_back"], "default": "restored"}
-    more = {"to": {"type": "str", "default": "latest"}, "target": {"type": "str"}}
+    state = {"type": "str", "choices": [*ACTIONS, "rolled_back", "discarded"], "default": "restored"}
+    more = {
+        "to": {"type": "str", "default": "latest"},
+        "nearest": {"type": "bool", "default": False},
+        "timeline": {"type": "str"},
+        "target": {"type": "str"},
+    }
     module = AnsibleModule(
         argument_spec={"databases": databases_option(**more), **repository_options(), "state": state},
         supports_check_mode=True,
@@ -259,17 +337,20 @@ def main() -> None:
             module.warn(f"{target} is in use by {found}. The real run is refused unless they are stopped before it.")
 
     def restore(database: Database, keys: Values) -> Values:
-        to, target = keys["to"], keys["target"]
-        answer = answers.restore(repository, database, SILENT, to, target, "plan")
+        target = keys["target"]
+        answer = answers.restore(
+            repository, database, SILENT, keys["to"], target, "plan", keys["nearest"], keys["timeline"]
+        )
         plan = answer["plan"]
         answer.update(action=action, changed=action == "restore" or not plan["prepared"])
         if action == "restore":
             warn_of_openers(plan["target"])
             run.diff(database.name, files(plan["replaces"]), restored(plan))
         if not module.check_mode:
-            # By its id: a backup that was taken since is not the one that was planned.
-            done = answers.restore(repository, database, SILENT, plan["backup"]["id"], target, action)
-            answer["result"] = done["result"]
+            # By its id: a restore point that came since is not the one that was planned.
+            done = answers.restore(repository, database, SILENT, plan["point"]["id"], target, action)
+            # The same state; but only the plan knows which moment was asked for.
+            answer["result"] = {**done["result"], "point": plan["point"]}
         return {**answer, "summary": list(render.restore(answer))}
 
     def roll_back(database: Database, keys: Values) -> Values:
@@ -281,7 +362,13 @@ def main() -> None:
             answer = answers.rollback(database, SILENT, keys["target"])
         return {**answer, "summary": list(render.restore(answer))}
 
-    run.each(restore if action else roll_back)
+    def discard(database: Database, keys: Values) -> Values:
+        answer = answers.discard(database, keys["target"], module.check_mode)
+        if answer["changed"]:
+            run.diff(database.name, [f"{answer['plan']['from']}: the prepared restore"], ["nothing"])
+        return {**answer, "summary": list(render.restore(answer))}
+
+    run.each(restore if action else roll_back if module.params["state"] == "rolled_back" else discard)
 
 
 if __name__ == "__main__":

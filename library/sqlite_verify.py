@@ -11,6 +11,7 @@ short_description: Prove that stored backups, or live SQLite databases, are soun
 version_added: 0.1.0
 description:
   - Reads every stored byte of the chosen backups and compares it with the manifest.
+  - Reads the archive as well, where there is one, and compares each segment with its record.
   - The repository remembers the outcome.
   - A backup that is found damaged no longer counts as a restore point. One that reads right again counts again.
   - With O(live) the live database gets an C(integrity_check) and a C(foreign_key_check) in one read transaction.
@@ -74,6 +75,28 @@ options:
             type: str
           rto:
             description: The longest that a restore may take, for example V(30m).
+            type: str
+      archive:
+        description: Whether every commit is archived. The service of the role C(sqlite_backup) does, not this module.
+        type: bool
+      archive_settings:
+        description: How that service works. Durations such as V(90s), sizes in bytes or such as V(16MB) or V(512KiB).
+        type: dict
+        suboptions:
+          interval:
+            description: How often new commits are stored. V(1s) when left out.
+            type: str
+          heartbeat:
+            description: How often it is recorded that there was no further commit. V(10s) when left out.
+            type: str
+          relief:
+            description: The size at which the WAL is made to start again from its beginning. V(64MB) when left out.
+            type: str
+          max_wal:
+            description: The size of the WAL at which the archive gives way, with a gap. V(1GB) when left out.
+            type: str
+          reserve:
+            description: Free space in the repository below which nothing is archived. V(1GB) when left out.
             type: str
       schedule:
         description: Used by the role C(sqlite_backup), ignored here.
@@ -157,6 +180,19 @@ databases:
           seconds: 0.061
           intact: true
           recorded: true
+    archive:
+      description:
+        - The archive's timelines that were read, whole with O(all), else the newest one from the newest backup on. None
+          are with O(backup) and in check mode.
+        - C(problem) says which segment is not what was archived. It is empty when all are.
+      returned: when backups were verified
+      type: list
+      elements: dict
+      sample:
+        - timeline: 20261122T015900.001Z
+          segments: 3605
+          problem: ""
+          seconds: 0.412
     newest:
       description: Id of the newest backup that counts, none when there is none.
       returned: when backups were verified
@@ -226,7 +262,7 @@ def known(catalogue: Catalogue, backup_id: str | None, everything: bool) -> Valu
     ]
     newest = catalogue.newest.id if catalogue.newest else None
     passed = newest is not None and not failing(results, everything)
-    return {"database": catalogue.database, "passed": passed, "results": results, "newest": newest}
+    return {"database": catalogue.database, "passed": passed, "results": results, "archive": [], "newest": newest}
 
 
 def failing(results: list[Values], everything: bool) -> list[Values]:
@@ -237,11 +273,20 @@ def failing(results: list[Values], everything: bool) -> list[Values]:
 def failure(answer: Values, everything: bool) -> Values:
     """The error for backups that do not pass."""
     name, results = answer["database"], answer["results"]
+    damaged = [f"timeline {each['timeline']}: {each['problem']}" for each in answer["archive"] if each["problem"]]
+    if damaged and not failing(results, everything):
+        return VerificationError(
+            f"The archive of {name} is damaged",
+            expected="segments and records as they were archived",
+            found="; ".join(damaged[:5]),
+            safe=f"newest backup that counts: {answer['newest'] or 'none'}",
+            next_step=f"take a new backup now (litekeep backup {name}), then check the disk below the repository",
+        ).to_json()
     bad = [f"{each['backup']} ({each['state']}): {each['problem']}" for each in failing(results, everything) or results]
     return VerificationError(
         f"{len(bad)} of {len(results)} backups of {name} do{'es' if len(bad) == 1 else ''} not count",
         expected="backups whose stored bytes are those that passed the checks",
-        found="; ".join(bad[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else ""),
+        found="; ".join(damaged[:5] + bad[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else ""),
         safe=f"newest restore point: {answer['newest'] or 'none'}",
         next_step=f"take a new backup now (litekeep backup {name}), then check the disk below the repository",
     ).to_json()

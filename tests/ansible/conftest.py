@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +19,11 @@ from typing import Any
 import pytest
 from support import ROOT, make_database
 
-from litekeep import backup
+from litekeep import answers, backup
 from litekeep.config import Database
 from litekeep.progress import Progress
 from litekeep.repository import Repository
+from litekeep.timefmt import to_text
 
 HERE = Path(__file__).resolve().parent
 Values = dict[str, Any]
@@ -154,6 +160,46 @@ class Host:
         repository = Repository(self.where["repository"], self.where["host"])
         chosen = [each for each in self.databases if each["name"] in (names or ("events", "orders"))]
         return [backup.take(repository, Database(each["name"], each["path"]), Progress()).id for each in chosen]
+
+    @contextlib.contextmanager
+    def archiving(self) -> Iterator[None]:
+        """``litekeep archive events`` meanwhile, from when moments can be restored until it took the last commits."""
+        settings = {"interval": "1s", "heartbeat": "1s"}
+        policy = {"path": str(self.events), "archive": True, "archive_settings": settings}
+        config = self.folder.parent / "litekeep.json"
+        config.write_text(json.dumps({**self.where, "databases": {"events": policy}}))
+        command = [sys.executable, "-m", "litekeep", "--config", str(config), "archive", "events"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+        archiver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            self._until(lambda listing: listing["timelines"] and listing["timelines"][-1]["from"])
+            yield
+        finally:
+            archiver.terminate()
+            said = archiver.communicate()[0]
+            assert archiver.returncode == 0, said
+
+    def moment(self) -> str:
+        """A time that is proven to have the state that events has now."""
+        now = to_text(dt.datetime.now(dt.timezone.utc))
+        listing = self._until(lambda listing: listing["windows"] and listing["windows"][-1]["to"] > now)
+        return str(listing["windows"][-1]["to"])
+
+    def execute(self, statement: str) -> None:
+        """One commit of the application of events."""
+        with contextlib.closing(sqlite3.connect(self.events, isolation_level=None)) as application:
+            application.execute(statement)
+
+    def listing(self) -> Values:
+        """What there is of events."""
+        return answers.listing(Repository(self.where["repository"], self.where["host"]), "events")
+
+    def _until(self, found: Callable[[Values], Any]) -> Values:
+        end = time.monotonic() + 60
+        while not found(listing := self.listing()):
+            assert time.monotonic() < end, listing
+            time.sleep(0.1)
+        return listing
 
     def stored(self, database: str) -> list[Path]:
         """The compressed files of its backups, oldest first."""

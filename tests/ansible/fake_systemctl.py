@@ -58,7 +58,7 @@ def main() -> None:
         return
     unit = json.loads(file.read_text())
     if action == "show":
-        print(f"Id={name}\nLoadState=loaded\nActiveState={show(unit)}")
+        print(f"Id={name}\nLoadState=loaded\nActiveState={show(unit)}\nUnitFileState={unit.get('enabled', 'disabled')}")
     else:
         with open(UNITS / "log", "a", encoding="utf-8") as log:
             log.write(f"{action} {name}\n")

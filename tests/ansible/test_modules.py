@@ -57,7 +57,11 @@ def test_backup_info_names_the_database_whose_backups_cannot_be_read(ansible, ho
 
 def test_a_misspelt_key_is_refused_before_anything_is_done(ansible, host):
     before = host.tree()
-    typos = {"compresion_level": {"compresion_level": 3}, "objectives -> rt": {"objectives": {"rpo": "1h", "rt": "1h"}}}
+    typos = {
+        "compresion_level": {"compresion_level": 3},
+        "objectives -> rt": {"objectives": {"rpo": "1h", "rt": "1h"}},
+        "archive_settings -> heart": {"archive_settings": {"heart": "1s"}},
+    }
     # A key of one module is a typo in the others.
     names = [(module, word) for module in MODULES for word in typos] + [("sqlite_backup", "to")]
     outcome = ansible.run(
@@ -85,6 +89,8 @@ def test_the_list_of_the_inventory_is_taken_as_it_is(ansible, host):
         "compression_level": 1,
         "objectives": {"rpo": "24h", "rto": "30m"},
         "health_check": {"command": ["/bin/true"], "retries": 1},
+        "archive": True,
+        "archive_settings": {"interval": 1, "heartbeat": "10s", "relief": "2MB", "max_wal": 1000000000},
     }
     outcome = ansible.run(*({module: {"databases": [full], **where(module, host)}} for module in MODULES))
     assert outcome.failures == []
@@ -355,7 +361,7 @@ def old(host):
 
 
 def restore_task(host, **more):
-    options = {key: more.pop(key) for key in ("to", "target") if key in more}
+    options = {key: more.pop(key) for key in ("to", "nearest", "timeline", "target") if key in more}
     return {"sqlite_restore": {"databases": [{**host.databases[0], **options}], **host.where, **more}}
 
 
@@ -440,3 +446,104 @@ def test_restore_of_a_database_that_is_gone(ansible, old):
     assert outcome.last["diff"][0]["before"] == "nothing\n"
     assert outcome.last["databases"][0]["result"]["quarantine"] is None
     assert rows(old.events) == 200
+
+
+# sqlite_restore: what was prepared and is given up
+
+
+def test_restore_gives_up_what_was_prepared(ansible, old):
+    prepared, discarded, again = (
+        restore_task(old, state="prepared"),
+        *(restore_task(old, state="discarded") for _ in range(2)),
+    )
+    before = old.tree()
+    ansible.run(prepared)
+    built = old.tree()
+    assert built != before
+    predicted = ansible.run(discarded, check=True).last
+    assert old.tree() == built
+    real, nothing = ansible.run(discarded, again).tasks
+    assert predicted["changed"] is real["result"]["changed"] is True
+    assert predicted["diff"] == real["result"]["diff"]
+    assert nothing["result"]["changed"] is False
+    assert [path for path in old.events.parent.iterdir() if path.name.startswith(".")] == []
+    assert rows(old.events) == 10
+
+
+# Moments
+
+
+def test_moments_windows_and_gaps(ansible, host, tmp_path):
+    """One archived history, and all that is asked of it: what takes its time here is the archive."""
+    with host.archiving():
+        host.execute("DELETE FROM events WHERE id > 100")
+        first = host.moment()
+        host.execute("DELETE FROM events WHERE id > 50")
+        host.moment()
+    # Written while nobody looks, and folded into the database: a gap.
+    host.execute("DELETE FROM events WHERE id > 40")
+    with host.archiving():
+        host.execute("DELETE FROM events WHERE id > 30")
+        last = host.moment()
+    listing = host.listing()
+    (gap,) = listing["gaps"]
+    inside = gap["from"][:-1] + "999Z"
+    beside = str(tmp_path / "beside.db")
+    before = host.tree()
+
+    info, plan, unquoted, *refused = ansible.run(
+        {"sqlite_backup_info": {"databases": [{**host.databases[0], "archive": True}], **host.where}},
+        restore_task(host, to=first, state="prepared"),
+        restore_task(host, to=first.replace("T", " "), target=beside),
+        restore_task(host, to=inside),
+        restore_task(host, to="2001-01-01T00:00:00Z"),
+        restore_task(host, to="2999-01-01T00:00:00Z"),
+        restore_task(host, to=first[:-1]),
+        restore_task(host, to="2026-02-30T00:00:00Z"),
+        restore_task(host, to=first, timeline="20010101T000000.000Z"),
+        check=True,
+    ).tasks
+    assert host.tree() == before
+
+    found = info["result"]["databases"][0]
+    assert {key: found[key] for key in ("timelines", "windows", "gaps")} == {
+        key: listing[key] for key in ("timelines", "windows", "gaps")
+    }
+    assert (found["archive"]["running"], found["archive"]["gaps"]) == (False, 1)
+    point = plan["result"]["databases"][0]["plan"]["point"]
+    assert point["requested"] == first
+    assert point["last_commit_observed"] <= point["recovered"] <= first < point["next"]
+    assert unquoted["result"]["databases"][0]["plan"]["point"] == point
+    errors = [task["result"]["databases"][0]["error"] for task in refused]
+    assert [error["exit_code"] for error in errors] == [4, 4, 4, 2, 4, 2]
+    for error, words in zip(
+        errors, ["in a gap", "before the first", "in the future", "no offset", "no time", "timeline"]
+    ):
+        assert words in error["message"]
+    assert gap["from"] in errors[0]["found"] or gap["from"][:-5] in errors[0]["found"]
+
+    done = ansible.run(
+        restore_task(host, to=inside, nearest=True, target=beside),
+        restore_task(host, to=first),
+        restore_task(host, to=last, timeline=listing["timelines"][-1]["id"]),
+        restore_task(host, state="rolled_back"),
+    )
+    assert done.failures == []
+    nearest, in_place, by_timeline, _back = (task["result"]["databases"][0] for task in done.tasks)
+    assert nearest["result"]["point"]["recovered"] == gap["from"]
+    assert rows(beside) == 50
+    assert in_place["result"]["point"]["recovered"] == point["recovered"]
+    assert f"state of: {point['recovered']}" in done.tasks[1]["result"]["diff"][0]["after"]
+    assert by_timeline["plan"]["point"]["timeline"] == listing["timelines"][-1]["id"]
+    assert rows(host.events) == 100
+
+    # The archive's bytes are verified, too.
+    verify = {"sqlite_verify": {"databases": host.databases[:1], **host.where, "all": True}}
+    segment = sorted((host.folder / "repository" / "app1" / "events" / "archive").glob("*/*.wal.zst"))[0]
+    sound = ansible.run(verify)
+    assert sound.failures == []
+    assert [each["problem"] for each in sound.last["databases"][0]["archive"]] == ["", ""]
+    flip(segment, segment.stat().st_size // 2, 1)
+    damaged = ansible.run(verify).last
+    assert "The archive of events is damaged. Found: timeline " in damaged["msg"]
+    assert segment.name in damaged["msg"]

@@ -17,6 +17,7 @@ from support import ROOT, holding_open
 RESTORE = ROOT / "playbooks" / "restore.yml"
 HERE = Path(__file__).resolve().parent
 OLD, NEW = 200, 10  # rows in the backup, and now
+ARCHIVE = "litekeep-archive@events.service"
 
 APPLICATION = """
 import signal, sqlite3, sys
@@ -148,7 +149,7 @@ def test_nothing_is_touched_without_the_exact_confirmation(restore, host):
     missing = restore(restore_confirm="")
     assert missing.code != 0
     plan = str(missing.task("Show the plan")["msg"])
-    for words in (str(host.events), host.stored("events")[0].parent.name, "200 rows", "ago"):
+    for words in (str(host.events), host.stored("events")[0].parent.name, "200 rows", "age"):
         assert words in plan
     assert "run the same command with -e restore_confirm=localhost:events" in missing.failures[0]
     wrong = restore(restore_confirm="localhost:event")
@@ -230,6 +231,8 @@ def test_a_restore_is_refused_while_a_process_has_the_database_open(restore, hos
     assert f"process {process.pid}" in outcome.failures[-1]
     assert "The database was not replaced." in outcome.failures[-1]
     assert report(tmp_path)["outcome"] == "not replaced"
+    # Nor is there anything left of what was built for it.
+    assert [path for path in host.events.parent.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_restore_to_another_path_leaves_services_and_database_alone(restore, host, services, tmp_path):
@@ -379,6 +382,97 @@ def test_check_mode_stops_no_service(restore, host, services):
     assert any(name.endswith("Tell the services to stop") for name in outcome.changed)
 
 
+# With an archive
+
+
+def archived(services, **more):
+    services.add(ARCHIVE, **{"enabled": "enabled", **more})
+    return {"archive": True}
+
+
+def test_the_archive_is_stopped_last_and_started_first(restore, host, services, tmp_path):
+    services.add("app.service")
+    outcome = restore(policy={"services": ["app.service"], **archived(services)})
+    assert outcome.code == 0, outcome.output
+    assert rows(host.events) == OLD
+    assert services.log == ["stop app.service", f"stop {ARCHIVE}", f"start {ARCHIVE}", "start app.service"]
+    assert services.running() == ["app.service", ARCHIVE]
+    found = report(tmp_path)
+    assert found["archive"] == {"unit": ARCHIVE, "state": "active"}
+    assert found["services"] == {"app.service": "active"}
+    assert f"{ARCHIVE} is stopped for the swap" in str(outcome.task("Show the plan")["msg"])
+    assert any(f"{ARCHIVE} is active" in line for line in outcome.task("Show the report")["msg"])
+
+
+def test_an_archive_that_should_run_and_did_not_runs_afterwards(restore, host, services):
+    outcome = restore(policy=archived(services, running=False))
+    assert outcome.code == 0, outcome.output
+    assert rows(host.events) == OLD
+    assert services.running() == [ARCHIVE]
+
+
+def test_the_archive_runs_again_after_a_rollback(restore, host, services, tmp_path):
+    policy = {"health_check": {"command": ["/bin/false"], "retries": 0}, **archived(services)}
+    outcome = restore(policy=policy)
+    assert outcome.code != 0
+    assert rows(host.events) == NEW
+    assert services.log == [f"stop {ARCHIVE}", f"start {ARCHIVE}"] * 2
+    assert services.running() == [ARCHIVE]
+    assert "Archive: active." in outcome.failures[-1]
+    assert report(tmp_path)["archive"]["state"] == "active"
+
+
+def test_the_archive_runs_again_when_the_swap_is_refused(restore, host, services):
+    policy = archived(services)
+    with holding_open(host.events):
+        outcome = restore(policy=policy)
+    assert outcome.code != 0
+    assert rows(host.events) == NEW
+    assert services.log == [f"stop {ARCHIVE}", f"start {ARCHIVE}"]
+    assert services.running() == [ARCHIVE]
+
+
+def test_an_archive_that_does_not_start_undoes_no_restore_and_is_no_success(restore, host, services, tmp_path):
+    policy = archived(services)
+    services.change(ARCHIVE, command=[sys.executable, "-c", "print('no')"])
+    outcome = restore(policy=policy)
+    assert outcome.code != 0
+    assert rows(host.events) == OLD
+    assert "events was restored and stays so, but what is written now is not archived" in outcome.failures[-1]
+    found = report(tmp_path)
+    assert (found["outcome"], found["archive"]["state"]) == ("restored", "failed")
+
+
+def test_a_restore_to_another_path_leaves_the_archive_alone(restore, host, services, tmp_path):
+    outcome = restore(policy=archived(services), restore_target=str(tmp_path / "beside.db"))
+    assert outcome.code == 0, outcome.output
+    assert services.log == []
+    assert report(tmp_path)["archive"] is None
+
+
+def test_a_moment_is_recovered_and_reported(restore, host, tmp_path):
+    with host.archiving():
+        host.execute("DELETE FROM events WHERE id > 5")
+        moment = host.moment()
+        host.execute("DELETE FROM events WHERE id > 4")
+        host.moment()
+    before = host.tree()
+    refused = restore(to="2999-01-01T00:00:00Z")
+    assert refused.code != 0
+    assert "it lies in the future. Found: before it: " in refused.output
+    assert host.tree() == before
+
+    outcome = restore(to=moment)
+    assert outcome.code == 0, outcome.output
+    assert rows(host.events) == 5
+    point = report(tmp_path)["point"]
+    assert point["requested"] == moment
+    assert point["last_commit_observed"] <= point["recovered"] <= moment < point["next"]
+    said = "\n".join(outcome.task("Show the report")["msg"])
+    for time in (moment, point["recovered"], point["next"], point["last_commit_observed"]):
+        assert time in said
+
+
 # Several hosts
 
 
@@ -402,8 +496,8 @@ def test_only_the_confirmed_host_is_touched_and_the_report_stays_here(ansible, h
     assert outcome.code == 0, outcome.output
     assert (rows(host.events), rows(other)) == (NEW, OLD)
     assert {task["host"] for task in outcome.tasks if task["status"] == "ok"} == {"app2"}
-    # Plan, build, swap: the inventory's root on the host. The report is this user's, on this machine.
-    assert len((tmp_path / "sudo.log").read_text()) == 3
+    # Archive, plan, build, swap: the inventory's root on the host. The report is this user's, on this machine.
+    assert len((tmp_path / "sudo.log").read_text()) == 4
     assert report(tmp_path)["host"] == "app2"
 
 

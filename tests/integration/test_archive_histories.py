@@ -146,7 +146,6 @@ def test_every_moment_that_was_looked_at_comes_back(in_memory: Path, seed: int) 
             if seed % 5 != 4:
                 assert len(archive.timelines()) == 1, archive.said()
                 assert not archive.gaps()
-            windows = archive.windows()
             for when, content in history.seen:
                 if history.archive.proves(when):
                     assert archive.content_at(when) == content, (when, history.did, archive.said())

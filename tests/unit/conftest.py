@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, configuration, settings
 from support import ROOT, make_database, protect
-from unit import places
+from unit import archives, places
 
 from litekeep import backup, timefmt
 from litekeep.config import Database
@@ -50,6 +50,13 @@ def kept(tmp_path: Path, events: Path) -> tuple[Repository, Database]:
 def saved(kept: tuple[Repository, Database]) -> Backup:
     """A verified backup of ``events`` in ``kept``."""
     return backup.take(*kept, Progress())
+
+
+@pytest.fixture
+def scene(kept: tuple[Repository, Database]) -> Iterator[archives.Scene]:
+    """``events`` in use, and a timeline of its archive."""
+    with archives.archiving(kept) as found:
+        yield found
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 from support import content, flip
+from unit.archives import Scene, archiving
 from unit.crashes import leave_wal
 
 from litekeep import answers, backup, restore, status
@@ -84,11 +85,14 @@ def test_a_dry_run_tells_the_truth_and_takes_nothing(kept: Kept, limit: int | No
 
 
 def test_the_catalogue_of_nothing_and_of_everything(kept: Kept, valid: Valid, events: Path) -> None:
-    assert valid("list", answers.catalogue_values(kept[0].catalogue("events"))) == {
+    assert valid("list", answers.listing(kept[0], "events")) == {
         "database": "events",
         "newest": None,
         "restore_points": 0,
         "backups": [],
+        "timelines": [],
+        "windows": [],
+        "gaps": [],
     }
     made = [backup.take(*kept, QUIET) for _n in range(4)]
     kept[0].record_verification("events", made[1].id, "flipped")
@@ -98,7 +102,7 @@ def test_the_catalogue_of_nothing_and_of_everything(kept: Kept, valid: Valid, ev
     flip(events, 4096 * 3, 300)
     with pytest.raises(VerificationError):
         backup.take(*kept, QUIET)
-    found = valid("list", answers.catalogue_values(kept[0].catalogue("events")))
+    found = valid("list", answers.listing(kept[0], "events"))
     assert (found["newest"], found["restore_points"]) == (made[0].id, 1)
     assert sorted(item["state"] for item in found["backups"]) == [
         "bad source",
@@ -174,6 +178,17 @@ def test_a_plan_names_what_it_would_replace_and_does_nothing(
     assert found["plan"]["replaces"] == [f"{events}{suffix}" for suffix in ("", "-wal", "-shm")]
     assert found["plan"]["backup"]["id"] == saved.id
     assert 0 <= found["plan"]["age"] < 60
+    assert saved.manifest is not None
+    assert found["plan"]["point"] == {
+        "id": saved.id,
+        "requested": None,
+        "recovered": to_text(saved.manifest.snapshot),
+        "next": None,
+        "last_commit_observed": None,
+        "timeline": None,
+        "segments": 0,
+        "base": saved.id,
+    }
     assert content(events) == before
 
 
@@ -191,6 +206,7 @@ def test_a_restore_and_its_rollback_are_answered_with_where_the_old_files_are(
     before = content(events)
     done = valid("restore", answers.restore(*kept, QUIET))
     assert (done["action"], done["result"]["swapped"], done["result"]["backup"]) == ("restore", True, saved.id)
+    assert done["result"]["point"] == done["plan"]["point"]
     quarantine = done["result"]["quarantine"]
     dry = valid("restore", answers.rollback(kept[1], QUIET, dry_run=True))
     assert (dry["plan"]["from"], dry["result"]) == (quarantine, None)
@@ -200,6 +216,24 @@ def test_a_restore_and_its_rollback_are_answered_with_where_the_old_files_are(
     assert content(events) == before
     copy = valid("restore", answers.restore(*kept, QUIET, target=str(tmp_path / "copy.db")))
     assert copy["result"]["quarantine"] is None
+
+
+def test_a_prepared_restore_can_be_discarded_and_a_dry_run_only_says_so(
+    kept: Kept, valid: Valid, saved: Backup, events: Path
+) -> None:
+    nothing = valid("restore", answers.discard(kept[1]))
+    assert (nothing["action"], nothing["changed"], nothing["result"]) == ("discard", False, None)
+    assert nothing["plan"] == {"target": str(events), "from": None}
+    answers.restore(*kept, QUIET, action="prepare")
+    before = content(events)
+    dry = valid("restore", answers.discard(kept[1], dry_run=True))
+    assert dry["changed"] is True
+    assert Path(dry["plan"]["from"]).is_dir()
+    done = valid("restore", answers.discard(kept[1]))
+    assert (done["changed"], done["plan"]) == (True, dry["plan"])
+    assert not Path(dry["plan"]["from"]).exists()
+    assert content(events) == before
+    assert valid("restore", answers.discard(kept[1]))["changed"] is False
 
 
 def test_a_dry_rollback_needs_something_to_roll_back_to(kept: Kept) -> None:
@@ -213,3 +247,98 @@ def test_a_note_of_an_interrupted_restore_reaches_the_answer(
     monkeypatch.setattr(restore, "recover", lambda _space: "an interrupted restore of x was undone")
     found = valid("restore", answers.restore(*kept, QUIET))
     assert "an interrupted restore of x was undone" in found["result"]["notes"]
+
+
+# -- the archive
+
+
+def test_a_list_shows_timelines_windows_and_gaps(kept: Kept, valid: Valid) -> None:
+    with archiving(kept) as first:
+        first.commit(1, count=3)
+        base = first.backup(1.5)
+        first.heartbeat(10)
+    with archiving(kept, shift=100) as second:
+        second.commit(1)
+        empty = valid("list", answers.listing(kept[0], "events"))["timelines"][1]
+        assert (empty["base"], empty["from"], empty["to"], empty["state"]) == (None, None, None, "running")
+        second.backup(1.5)
+        second.heartbeat(10)
+        found = valid("list", answers.listing(kept[0], "events"))
+    assert found["timelines"][0] == {
+        "id": first.folder.name,
+        "number": 1,
+        "state": "ended",
+        "problem": "",
+        "started": to_text(first.start),
+        "reason": "archiving began",
+        "base": base.id,
+        "from": to_text(first.at(1)),
+        "to": to_text(first.at(10)),
+        "segments": 1,
+        "commits": 3,
+        "stored_size": sum(path.stat().st_size for path in first.folder.glob("*.wal.zst")),
+    }
+    assert found["windows"] == [
+        {"from": to_text(scene.at(1)), "to": to_text(scene.at(10)), "timeline": scene.folder.name}
+        for scene in (first, second)
+    ]
+    assert found["gaps"] == [{"from": to_text(first.at(10)), "to": to_text(second.at(1)), "reason": "reason 2"}]
+    (first.folder / "timeline.jsonl").write_bytes(b"garbage")
+    (second.folder / "heartbeat.json").write_bytes(b"garbage")
+    found = valid("list", answers.listing(kept[0], "events"))
+    assert [timeline["state"] for timeline in found["timelines"]] == ["damaged", "damaged"]
+
+
+def test_a_plan_and_a_restore_say_which_moment_it_is(
+    kept: Kept, valid: Valid, scene: Scene, tmp_path: Path
+) -> None:
+    scene.commit(1)
+    base = scene.backup(1.5)
+    end = scene.commit(2)
+    scene.commit(5)
+    scene.heartbeat(10)
+    moment = to_text(scene.at(3))
+    how: Any = {"to": moment, "target": str(tmp_path / "copy.db")}
+    point = {
+        "id": f"{scene.folder.name}@{end.round}.{end.frame}",
+        "requested": moment,
+        "recovered": moment,
+        "next": to_text(scene.at(5)),
+        "last_commit_observed": to_text(scene.at(2)),
+        "timeline": scene.folder.name,
+        "segments": 1,
+        "base": base.id,
+    }
+    plan = valid("restore", answers.restore(*kept, QUIET, action="plan", **how))
+    assert plan["plan"]["point"] == point
+    done = valid("restore", answers.restore(*kept, QUIET, **how))
+    assert done["result"]["point"] == point
+    assert done["result"]["backup"] == point["id"]
+    near = valid(
+        "restore", answers.restore(*kept, QUIET, to=to_text(scene.at(3600)), action="plan", nearest=True)
+    )
+    assert near["plan"]["point"]["recovered"] == to_text(scene.at(10))
+    same = answers.restore(*kept, QUIET, to=moment, action="plan", timeline=scene.folder.name)
+    assert same["plan"]["point"] == point  # type: ignore[index]
+
+
+def test_the_status_of_an_archive_in_every_state(kept: Kept, valid: Valid) -> None:
+    assert valid("status", answers.status(*kept))["archive"] is None
+    on = kept[0], Database("events", kept[1].path, archive=True)
+    off = {"running": False, "timeline": None, "proven_until": None, "gaps": 0}
+    found = valid("status", answers.status(*on))["archive"]
+    assert {key: found[key] for key in off} == off
+    assert "does not run" in found["problem"]
+    with archiving(on) as scene:
+        scene.commit(1)
+        scene.backup()
+        scene.heartbeat(2)
+        found = valid("status", answers.status(*on))
+    assert found["archive"] == {
+        "running": True,
+        "timeline": scene.folder.name,
+        "proven_until": to_text(scene.at(2)),
+        "problem": "",
+        "gaps": 0,
+    }
+    assert found["healthy"] is True

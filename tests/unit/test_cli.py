@@ -121,7 +121,10 @@ def test_all_commands_answer_in_the_published_form(process: Run, events: Path, t
     leave_wal(events)
     before = content(events)
     assert process("restore", "events", "--plan").json["databases"][0]["result"] is None
+    assert process("restore", "events", "--discard").json["databases"][0]["changed"] is False
     assert process("restore", "events", "--prepare").json["databases"][0]["result"]["swapped"] is False
+    assert process("restore", "events", "--discard").json["databases"][0]["changed"] is True
+    assert process("restore", "events", "--prepare").json["databases"][0]["plan"]["prepared"] is False
     assert process("restore", "events").json["databases"][0]["result"]["swapped"] is True
     assert process("restore", "events", "--rollback", "--plan").json["databases"][0]["action"] == "rollback"
     assert process("restore", "events", "--rollback").code == 0
@@ -138,6 +141,11 @@ def test_errors_answer_in_the_published_form(process: Run, events: Path, tmp_pat
     assert process("backup", "nobody").code == 2
     assert process("backup", "--max-age", "soon").code == 2
     assert process("restore").code == 2
+    assert process("archive").code == 2
+    assert process("archive", "small").code == 8
+    assert process("restore", "events", "--to", "2026-11-22T02:00:00").code == 2
+    assert process("restore", "events", "--to", "2026-11-22T02:00:00Z").code == 4
+    assert process("restore", "events", "--timeline", "20261122T020000.000Z").code == 2
     assert process("backup").code == 0
     (tmp_path / "taken.db").write_bytes(b"precious")
     assert process("restore", "events", "--target", tmp_path / "taken.db").code == 2
@@ -214,7 +222,7 @@ def test_people_get_words_and_errors_go_to_standard_error(run: Run) -> None:
     assert done.out.startswith("events: verified backup ")
     done = run("restore", "events", "--to", "nothing")
     assert (done.code, done.out) == (4, "")
-    assert done.err.startswith("litekeep: events has no backup 'nothing'\n  expected: ")
+    assert done.err.startswith("litekeep: events has no backup 'nothing', and that is no time\n  expected: ")
     assert "  next:     litekeep list events" in done.err
 
 
@@ -258,6 +266,10 @@ def test_a_young_backup_is_not_taken_again(run: Run, site: Path) -> None:
         ["backup", "nobody"],
         ["verify", "--all", "--live"],
         ["restore", "events", "--prepare", "--rollback"],
+        ["restore", "events", "--prepare", "--discard"],
+        ["restore", "events", "--rollback", "--discard"],
+        ["archive"],
+        ["archive", "nobody"],
         ["--host", "a/b", "list"],
         ["list", "--nonsense"],
     ],
@@ -412,3 +424,56 @@ def test_a_repository_that_this_user_may_not_write_to_is_a_usage_error(run: Run,
 def test_one_error_class_one_exit_code_and_the_help_names_them_all() -> None:
     for code in range(10):
         assert f"{code} " in cli.EXIT_CODES
+
+
+# -- the archiver as a process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_archiver_ends_well_by_a_signal_and_what_was_committed_can_be_restored(
+    site: Path, events: Path, run: Run, tmp_path: Path, number: signal.Signals
+) -> None:
+    policy = json.loads(site.read_text())
+    policy["databases"]["events"]["archive"] = True
+    policy["databases"]["events"]["archive_settings"] = {"reserve": 0}
+    site.write_text(json.dumps(policy))
+    with contextlib.closing(sqlite3.connect(events, isolation_level=None)) as db:
+        db.execute("INSERT INTO events(kind) VALUES('before')")
+        with subprocess.Popen(
+            [*COMMAND, "--config", str(site), "archive", "events"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        ) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                assert line.startswith("events: ")
+                if "has its base backup" in line:
+                    break
+            assert "archive   running" in run("status", "events").out
+            assert run("archive", "events").code == 5
+            db.execute("INSERT INTO events(kind) VALUES('the last')")
+            process.send_signal(number)
+            out, err = process.communicate()
+        assert (process.returncode, out) == (0, ""), err
+    listed = run("list", "events", "--json").json["databases"][0]
+    assert [timeline["state"] for timeline in listed["timelines"]] == ["stopped"]
+    (window,) = listed["windows"]
+    assert run("restore", "events", "--target", tmp_path / "copy.db").code == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        assert copy.execute("SELECT kind FROM events ORDER BY id DESC").fetchone() == ("the last",)
+    first = ["restore", "events", "--to", window["from"], "--timeline", window["timeline"], "--plan"]
+    assert f"recovered the state of {window['from']}" in run(*first).out
+    assert run("restore", "events", "--to", "2099-01-01T00:00:00Z").code == 4
+    assert "the archive does not run" in run("status", "events").out
+
+
+def test_the_base_backup_of_an_archiver_speaks_of_the_same_database(tmp_path: Path) -> None:
+    parse = cli._parser().parse_args
+    assert cli.context_words(parse(["archive", "x"])) == []
+    assert cli.context_words(parse(["--config", "c.json", "--host", "h", "archive", "x"])) == [
+        "--config", "c.json", "--host", "h",
+    ]  # fmt: skip
+    words = cli.context_words(parse(["--database", "x.db", "--repository", "r", "archive", "x"]))
+    assert words == ["--database", os.path.abspath("x.db"), "--repository", os.path.abspath("r")]

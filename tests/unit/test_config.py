@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from litekeep import config
-from litekeep.config import Config, Database
+from litekeep.config import ArchiveSettings, Config, Database
 from litekeep.errors import UsageError
 
 FULL: dict[str, Any] = {
@@ -100,12 +100,42 @@ def test_a_misspelt_key_is_refused_by_its_name(tmp_path: Path, values: object, k
         (with_policy(objectives=[1]), "events.objectives is no mapping"),
         (with_policy(objectives={"rpo": "daily"}), "events.objectives.rpo is not a duration"),
         (with_policy(objectives={"rto": -1}), "events.objectives.rto is not a duration"),
+        (with_policy(archive="yes"), "events.archive is neither true nor false"),
+        (with_policy(archive=1), "events.archive is neither true nor false"),
+        (with_policy(archive_settings=[1]), "events.archive_settings is no mapping"),
+        (with_policy(archive_settings={"intervall": 1}), "events.archive_settings has unknown keys: intervall"),
+        (with_policy(archive_settings={"interval": "often"}), "archive_settings.interval is not a duration"),
+        (with_policy(archive_settings={"heartbeat": True}), "archive_settings.heartbeat is not a duration"),
+        (with_policy(archive_settings={"relief": "16 megs"}), "archive_settings.relief is not a size"),
+        (with_policy(archive_settings={"reserve": -1}), "archive_settings.reserve is not a size"),
+        (with_policy(archive_settings={"max_wal": 1.5}), "archive_settings.max_wal is not a size"),
+        (with_policy(archive_settings={"interval": 0}), "archive_settings cannot be used"),
+        (with_policy(archive_settings={"heartbeat": "0s"}), "archive_settings cannot be used"),
+        (with_policy(archive_settings={"relief": 999_999}), "archive_settings cannot be used"),
+        (with_policy(archive_settings={"relief": "1GB", "max_wal": "1GB"}), "archive_settings cannot be used"),
     ],
 )
 def test_a_wrong_value_is_refused_and_its_place_named(tmp_path: Path, values: object, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         load(tmp_path, json.dumps(values))
     assert words in caught.value.what
+
+
+def test_the_archives_settings_are_understood_in_every_form(tmp_path: Path) -> None:
+    values = {"interval": "2s", "heartbeat": 30, "relief": "512KiB", "max_wal": "2000000", "reserve": "0"}
+    with pytest.raises(UsageError, match="cannot be used"):
+        load(tmp_path, json.dumps(with_policy(archive_settings=values)))
+    values["relief"] = "1MiB"
+    found = load(tmp_path, json.dumps(with_policy(archive=True, archive_settings=values))).database("events")
+    assert found.archive is True
+    assert found.archive_settings == ArchiveSettings(2, 30, 1 << 20, 2_000_000, 0)
+
+
+def test_what_is_not_said_about_the_archive_or_null_has_its_default(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(["interval", "heartbeat", "relief", "max_wal", "reserve"])
+    for settings in ({}, nothing, None):
+        found = load(tmp_path, json.dumps(with_policy(archive=None, archive_settings=settings))).database("events")
+        assert (found.archive, found.archive_settings) == (False, ArchiveSettings(1, 10, 64 * 10**6, 10**9, 10**9))
 
 
 @pytest.mark.parametrize("value", ["", False, 0, []])

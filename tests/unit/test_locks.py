@@ -103,3 +103,49 @@ def test_a_child_program_does_not_inherit_a_lock(tmp_path: Path) -> None:
     finally:
         sleeper.kill()
         sleeper.wait()
+
+
+def test_looking_says_whether_somebody_holds_a_lock_and_who_looks_holds_nothing(tmp_path: Path) -> None:
+    place = tmp_path / ".archive.lock"
+    assert not locks.is_held(str(place))
+    assert not place.exists()
+    with other_process(place, "exclusive(sys.argv[1], 'archive of events')"):
+        assert locks.is_held(str(place))
+        assert locks.is_held(str(place))
+    assert not locks.is_held(str(place))
+    with locks.exclusive(str(place), "mine"):
+        assert locks.is_held(str(place))
+    assert not locks.is_held(str(place))
+
+
+def test_two_who_look_do_not_take_each_other_for_a_holder(tmp_path: Path) -> None:
+    place = tmp_path / ".archive.lock"
+    with locks.shared(str(place)):
+        assert not locks.is_held(str(place))
+
+
+def test_with_patience_a_lock_that_is_given_back_is_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / ".lock"
+    tries = []
+    with ExitStack() as holder:
+        holder.enter_context(locks.exclusive(str(place), "the other"))
+
+        def sleep(_seconds: float) -> None:
+            tries.append(1)
+            if len(tries) == 3:
+                holder.close()
+
+        monkeypatch.setattr(locks.time, "sleep", sleep)
+        with locks.exclusive(str(place), "mine", patience=60.0):
+            assert "mine" in place.read_text()
+    assert len(tries) == 3
+
+
+def test_patience_ends(tmp_path: Path) -> None:
+    place = tmp_path / ".lock"
+    with (
+        locks.exclusive(str(place), "the other"),
+        pytest.raises(BusyError, match="Another Litekeep process"),
+        locks.exclusive(str(place), "mine", patience=0.05),
+    ):
+        pytest.fail("two held it")

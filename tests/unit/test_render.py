@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 from support import flip, holding_open
+from unit.archives import archiving
 
 from litekeep import answers, backup, render
 from litekeep.config import Database
 from litekeep.errors import VerificationError
 from litekeep.progress import Progress
 from litekeep.repository import Backup, Repository
+from litekeep.timefmt import to_text
 
 Kept = tuple[Repository, Database]
 QUIET = Progress()
@@ -83,7 +85,7 @@ def test_a_live_database_is_sound_or_damaged_with_what_was_found(kept: Kept, eve
 def test_a_list_has_a_line_for_each_backup_good_or_bad(kept: Kept, saved: Backup, events: Path) -> None:
     broken = backup.take(*kept, QUIET)
     Path(broken.folder, "manifest.json").write_text("{")
-    said = lines(render.catalogue(answers.catalogue_values(kept[0].catalogue("events")))).splitlines()
+    said = lines(render.catalogue(answers.listing(kept[0], "events"))).splitlines()
     assert said[0] == "events: 1 restore points in 2 backups"
     assert len(said) == 3
     assert f"{broken.id}" in said[1]
@@ -111,7 +113,11 @@ def test_status_says_protected_or_not_and_every_finding(kept: Kept, events: Path
 def test_a_plan_says_what_would_be_lost_and_who_is_in_the_way(kept: Kept, saved: Backup, events: Path) -> None:
     said = lines(render.restore(answers.restore(*kept, QUIET, action="plan")))
     assert f"events: {events} would be restored from {saved.id}" in said
-    assert " ago\n" in said
+    assert saved.manifest is not None
+    assert f"  recovered the state of {to_text(saved.manifest.snapshot)}\n" in said
+    assert "  later     nothing is known\n" in said
+    assert "  age       " in said
+    assert "200 rows in 1 table\n" in said
     assert f"  replaces  {events}" in said
     assert "in use" not in said
     with holding_open(events) as process:
@@ -151,9 +157,69 @@ def test_a_copy_elsewhere_needs_no_way_back(kept: Kept, saved: Backup, tmp_path:
     answer: Any = answers.restore(*kept, QUIET, target=str(tmp_path / "copy.db"))
     answer["result"]["notes"] = []
     said = lines(render.restore(answer))
-    assert said == f"events: {tmp_path / 'copy.db'} is restored from {saved.id}"
+    assert saved.manifest is not None
+    assert said.splitlines() == [
+        f"events: {tmp_path / 'copy.db'} is restored from {saved.id}",
+        f"  recovered the state of {to_text(saved.manifest.snapshot)}",
+        "  later     nothing is known",
+    ]
 
 
 def test_rows_that_could_not_be_counted_do_not_stop_a_word() -> None:
     assert render._rows({"a": None, "b": 1234567}) == "1,234,567 rows in 2 tables"
     assert render._rows({}) == "0 rows in 0 tables"
+
+
+def test_a_list_says_which_moments_can_be_had_and_which_cannot(kept: Kept) -> None:
+    with archiving(kept) as first:
+        first.commit(1)
+        first.backup(1.5)
+    with archiving(kept, shift=100) as second:
+        second.commit(1)
+        second.backup(1.5)
+    said = lines(render.catalogue(answers.listing(kept[0], "events")))
+    assert f"timeline {first.folder.name}" in said
+    assert "began: archiving began" in said
+    assert f"  any moment  {to_text(second.at(1))}  to  {to_text(second.at(1))}" in said
+    assert f"  gap         {to_text(first.at(1))}  to  {to_text(second.at(1))}  reason 2" in said
+    (second.folder / "timeline.jsonl").write_bytes(b"garbage")
+    said = lines(render.catalogue(answers.listing(kept[0], "events")))
+    assert "damaged" in said
+
+
+def test_status_says_whether_the_archive_runs_and_until_when_it_proves(kept: Kept) -> None:
+    on = kept[0], Database("events", kept[1].path, archive=True)
+    said = lines(render.status(answers.status(*on)))
+    assert "  archive   NOT RUNNING, any moment until (none yet), gaps: 0" in said
+    with archiving(on) as scene:
+        scene.commit(1)
+        scene.backup(1.5)
+        said = lines(render.status(answers.status(*on)))
+    assert f"  archive   running, any moment until {to_text(scene.at(1))}, gaps: 0" in said
+
+
+def test_a_moment_is_told_with_what_was_asked_for_and_what_comes_after_it(kept: Kept, tmp_path: Path) -> None:
+    with archiving(kept) as scene:
+        scene.commit(1)
+        base = scene.backup(1.5)
+        scene.commit(2)
+        scene.commit(5)
+    how: Any = {"to": to_text(scene.at(3)), "target": str(tmp_path / "copy.db")}
+    for action in ("plan", "restore"):
+        said = lines(render.restore(answers.restore(*kept, QUIET, action=action, **how)))
+        assert f"  requested {to_text(scene.at(3))}" in said
+        assert f"  recovered the state of {to_text(scene.at(3))}" in said
+        assert f"its last commit was observed by {to_text(scene.at(2))}" in said
+        assert f"the next state was observed by {to_text(scene.at(5))}" in said
+        assert f"  made of   backup {base.id} and 1 segments of the archive" in said
+
+
+def test_a_discarded_restore_says_what_is_gone_and_what_stands(kept: Kept, saved: Backup, events: Path) -> None:
+    assert lines(render.restore(answers.discard(kept[1]))) == (
+        f"events: no prepared restore waits there; {events} is as it was"
+    )
+    answers.restore(*kept, QUIET, action="prepare")
+    done = answers.discard(kept[1], dry_run=True)
+    said = lines(render.restore(done))
+    assert str(done["plan"]["from"]) in said  # type: ignore[index]
+    assert said.endswith(f"{events} is as it was")

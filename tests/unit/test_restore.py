@@ -24,8 +24,10 @@ from litekeep.errors import (
     UsageError,
     VerificationError,
 )
+from litekeep.planner import Point
 from litekeep.progress import Progress
 from litekeep.repository import Backup, Repository
+from litekeep.timefmt import now
 from litekeep.workspace import Workspace
 
 Kept = tuple[Repository, Database]
@@ -68,7 +70,7 @@ def beside(path: Path) -> list[str]:
 def test_a_restore_brings_the_state_of_the_backup_back(kept: Kept, events: Path, saved: Backup, old: str) -> None:
     done = swap_in(kept)
     assert content(events) == old
-    assert (done.target, done.backup, done.swapped) == (str(events), saved.id, True)
+    assert (done.target, done.point, done.swapped) == (str(events), saved.id, True)
 
 
 def test_what_was_replaced_is_kept_whole(kept: Kept, events: Path, changed: str) -> None:
@@ -140,7 +142,7 @@ def test_an_older_backup_can_be_had(kept: Kept, saved: Backup, events: Path, old
     with contextlib.closing(sqlite3.connect(events)) as db, db:
         db.execute("DELETE FROM events WHERE id > 100")
     backup.take(*kept, Progress())
-    assert swap_in(kept, to=saved.id).backup == saved.id
+    assert swap_in(kept, to=saved.id).point == saved.id
     assert content(events) == old
 
 
@@ -369,7 +371,7 @@ def test_a_rollback_brings_back_what_a_restore_replaced(kept: Kept, events: Path
     first = swap_in(kept)
     done = restore.rollback(kept[1], Progress())
     assert content(events) == changed
-    assert done.backup == os.path.basename(first.quarantine)
+    assert done.point == os.path.basename(first.quarantine)
     assert done.quarantine.startswith(f"{events}.failed-restore-")
     assert content(Path(done.quarantine, "events.db")) == old
 
@@ -441,11 +443,11 @@ def test_a_file_that_is_not_what_the_manifest_describes_is_not_proven(
     saved: Backup, alone: Path, sql: str, what: str
 ) -> None:
     assert saved.manifest is not None
-    restore.prove(str(alone), saved.manifest)
+    restore.prove(str(alone), restore.fingerprint_in(saved.manifest))
     with contextlib.closing(sqlite3.connect(alone)) as db:
         db.execute(sql)
-    with pytest.raises(VerificationError, match="not what the manifest describes") as caught:
-        restore.prove(str(alone), saved.manifest)
+    with pytest.raises(VerificationError, match="is not what was stored") as caught:
+        restore.prove(str(alone), restore.fingerprint_in(saved.manifest))
     assert what in caught.value.expected
 
 
@@ -453,7 +455,7 @@ def test_a_file_that_is_no_database_is_not_proven(saved: Backup, tmp_path: Path)
     assert saved.manifest is not None
     (tmp_path / "x.db").write_bytes(b"nothing like it" * 1000)
     with pytest.raises(VerificationError) as caught:
-        restore.prove(str(tmp_path / "x.db"), saved.manifest)
+        restore.prove(str(tmp_path / "x.db"), restore.fingerprint_in(saved.manifest))
     assert "file is not a database" in caught.value.found
 
 
@@ -462,14 +464,14 @@ def test_a_file_beside_a_strangers_sidecar_is_not_proven(saved: Backup, alone: P
     assert saved.manifest is not None
     Path(f"{alone}{suffix}").write_bytes(b"x")
     with pytest.raises(VerificationError, match="files of another database") as caught:
-        restore.prove(str(alone), saved.manifest)
+        restore.prove(str(alone), restore.fingerprint_in(saved.manifest))
     assert caught.value.found == f"{alone}{suffix}"
 
 
 def test_a_plan_without_a_manifest_cannot_be(saved: Backup) -> None:
     bare = Backup(saved.id, saved.folder, saved.state, "", None, None)
     with pytest.raises(VerificationError):
-        _ = restore.Plan(bare, "/x", (), restore.Look((), 0), False).manifest
+        _ = restore.Plan(Point(bare, None, now(), None), "/x", (), restore.Look((), 0), False).manifest
 
 
 def test_an_old_wal_beside_a_lost_database_never_comes_over_the_restored_one(

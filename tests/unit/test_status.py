@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support import flip
+from unit.archives import Scene, archiving
 
 from litekeep import backup, capture, status
 from litekeep.config import Database
@@ -107,3 +108,101 @@ def test_a_backup_that_nobody_read_for_two_weeks_is_a_finding(
     assert found.findings[0].endswith("run: litekeep verify events")
     kept[0].record_verification("events", taken.id, "")
     assert status_of(kept[0], database).findings == ()
+
+
+# -- the archive
+
+
+@pytest.fixture
+def archived(kept: Kept) -> Kept:
+    return kept[0], dataclasses.replace(kept[1], archive=True)
+
+
+def test_what_was_never_archived_has_no_archive(kept: Kept, saved: Backup) -> None:
+    assert status_of(*kept).archive is None
+
+
+def test_an_archiver_that_runs_and_has_its_base_is_protection(archived: Kept, scene: Scene) -> None:
+    scene.commit(1)
+    scene.backup()
+    scene.heartbeat(2)
+    found = status_of(*archived)
+    assert (found.findings, found.exit_code) == ((), 0)
+    assert found.archive is not None
+    assert (found.archive.running, found.archive.timeline, found.archive.gaps) == (True, scene.writer.id, 0)
+    assert found.archive.proven_until == scene.at(2)
+
+
+def test_an_archiver_that_does_not_run_is_a_finding(archived: Kept, saved: Backup) -> None:
+    found = status_of(*archived)
+    assert found.exit_code == 3
+    assert found.findings == (
+        "the archive does not run; look at: systemctl status litekeep-archive@events.service",
+    )
+    assert found.archive is not None
+    assert (found.archive.running, found.archive.timeline, found.archive.proven_until) == (False, None, None)
+
+
+def test_an_archive_that_was_switched_off_is_still_told_and_its_stop_is_no_finding(kept: Kept) -> None:
+    with archiving(kept) as scene:
+        scene.commit(1)
+        scene.backup()
+    found = status_of(*kept)
+    assert (found.findings, found.archive is not None) == ((), True)
+
+
+def test_a_timeline_without_a_base_is_a_finding(archived: Kept, saved: Backup, scene: Scene) -> None:
+    scene.insert(5)
+    scene.relieve(1)
+    scene.commit(2)
+    found = status_of(*archived)
+    assert found.exit_code == 3
+    assert f"the timeline {scene.writer.id} has no base backup yet, so it restores nothing" in found.findings
+
+
+def test_an_archiver_that_records_nothing_any_more_is_a_finding(
+    archived: Kept, scene: Scene, clock: Callable[..., None]
+) -> None:
+    scene.commit(1)
+    scene.backup()
+    clock(59, status)
+    assert status_of(*archived).findings == ()
+    clock(70, status)
+    assert any("has recorded nothing since" in finding for finding in status_of(*archived).findings)
+
+
+def test_what_keeps_the_archiver_from_storing_is_a_finding(archived: Kept, scene: Scene) -> None:
+    scene.commit(1)
+    scene.backup()
+    scene.writer.heartbeat(scene.at(2), "less than 1.0 GB free")
+    assert any("less than 1.0 GB free" in finding for finding in status_of(*archived).findings)
+
+
+def test_damage_is_a_finding(archived: Kept, scene: Scene) -> None:
+    scene.commit(1)
+    scene.backup()
+    scene.commit(2)
+    (scene.folder / scene.read().segments[-1].name).unlink()
+    found = status_of(*archived)
+    assert found.exit_code == 3
+    assert any(finding.startswith("the archive is damaged: the segment ") for finding in found.findings)
+    assert found.archive is not None
+    assert set(found.archive.findings) <= set(found.findings)
+
+
+def test_a_gap_is_news_for_a_day(archived: Kept, clock: Callable[..., None]) -> None:
+    with archiving(archived) as scene:
+        scene.commit(1)
+        scene.backup(1.5)
+    with archiving(archived, shift=100) as scene:
+        scene.commit(1)
+        scene.backup(1.5)
+        scene.heartbeat(20)
+        found = status_of(*archived)
+        assert found.archive is not None
+        assert found.archive.gaps == 1
+        assert any("can be restored: reason 2" in finding for finding in found.findings)
+        clock(2 * DAY, status)
+        scene.heartbeat(2 * DAY)
+        assert not any("reason 2" in finding for finding in status_of(*archived).findings)
+        assert status_of(*archived).archive.gaps == 1  # type: ignore[union-attr]

@@ -242,3 +242,87 @@ def test_a_stored_file_in_json_is_what_the_manifest_holds() -> None:
         "stored_size": 3,
         "stored_sha256": "bb",
     }
+
+
+# -- written as it comes, and joined
+
+
+def streamed(path: Path, blocks: list[bytes]) -> Stored:
+    out = store.StreamWriter(str(path), 2)
+    for block in blocks:
+        out.write(block)
+    assert out.size == sum(map(len, blocks))
+    return out.finish()
+
+
+@given(st.lists(st.binary(max_size=3000), max_size=5))
+def test_what_was_streamed_is_read_back_by_zstd_too(
+    tmp_path_factory: pytest.TempPathFactory, blocks: list[bytes]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "streamed.zst"
+    path.unlink(missing_ok=True)
+    stored = streamed(path, blocks)
+    assert stored.stored_size == path.stat().st_size
+    assert b"".join(store.read_back(str(path), stored, Progress())) == b"".join(blocks)
+    assert zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes()) == b"".join(blocks)
+
+
+def test_a_stream_that_is_given_up_leaves_nothing_and_never_replaces_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.zst"
+    out = store.StreamWriter(str(path), 2)
+    out.write(b"x" * 1000)
+    with pytest.raises(FileExistsError):
+        store.StreamWriter(str(path), 2)
+    out.discard()
+    out.discard()
+    assert not path.exists()
+    assert streamed(path, [b"again"]).size == 5
+
+
+@pytest.fixture
+def joined(tmp_path: Path) -> tuple[Path, list[tuple[str, Stored, bytes]]]:
+    parts = []
+    for number, block in enumerate((b"one " * 3000, b"", random.Random(5).randbytes(5000))):
+        path = tmp_path / f"{number}.zst"
+        parts.append((str(path), streamed(path, [block]), block))
+    store.concatenate([(path, stored) for path, stored, _block in parts], str(tmp_path / "all.zst"))
+    return tmp_path / "all.zst", parts
+
+
+def test_joined_files_are_one_file_that_zstd_reads(joined: tuple[Path, list[tuple[str, Stored, bytes]]]) -> None:
+    path, parts = joined
+    done = subprocess.run(["zstd", "-dc", str(path)], capture_output=True, check=True)
+    assert done.stdout == b"".join(block for _path, _stored, block in parts)
+
+
+def test_each_part_of_a_joined_file_can_be_read_alone(joined: tuple[Path, list[tuple[str, Stored, bytes]]]) -> None:
+    path, parts = joined
+    at = 0
+    for _path, stored, block in parts:
+        assert b"".join(store.read_back(str(path), stored, Progress(), part_at=at)) == block
+        at += stored.stored_size
+
+
+def test_a_part_read_at_a_wrong_place_or_changed_is_noticed(
+    joined: tuple[Path, list[tuple[str, Stored, bytes]]],
+) -> None:
+    path, parts = joined
+    last = parts[2][1]
+    at = path.stat().st_size - last.stored_size
+    for wrong in (0, at - 1, at + 1, path.stat().st_size, path.stat().st_size + 100):
+        with pytest.raises(VerificationError):
+            list(store.read_back(str(path), last, Progress(), part_at=wrong))
+    flip(path, at + 30)
+    with pytest.raises(VerificationError):
+        list(store.read_back(str(path), last, Progress(), part_at=at))
+    assert list(store.read_back(str(path), parts[0][1], Progress(), part_at=0)), "the others are whole"
+
+
+def test_a_part_that_is_not_what_was_stored_is_not_joined(tmp_path: Path) -> None:
+    path = tmp_path / "a.zst"
+    stored = streamed(path, [b"one " * 3000])
+    flip(path, 10)
+    with pytest.raises(VerificationError, match="is not what was stored"):
+        store.concatenate([(str(path), stored)], str(tmp_path / "all.zst"))
+    with pytest.raises(FileNotFoundError):
+        store.concatenate([(str(tmp_path / "none"), stored)], str(tmp_path / "all.zst"))

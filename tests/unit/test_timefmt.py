@@ -186,3 +186,43 @@ def test_a_duration_for_people_is_close_to_the_real_one(seconds: float) -> None:
 )
 def test_a_size_for_people_is_in_powers_of_1000(count: int, words: str) -> None:
     assert timefmt.size_text(count) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        (0, 0),
+        (4096, 4096),
+        ("4096", 4096),
+        (" 16MB ", 16_000_000),
+        ("16 MB", 16_000_000),
+        ("16mb", 16_000_000),
+        ("1B", 1),
+        ("2K", 2000),
+        ("2kB", 2000),
+        ("512KiB", 512 << 10),
+        ("3MiB", 3 << 20),
+        ("1GB", 10**9),
+        ("1GiB", 1 << 30),
+        ("2TB", 2 * 10**12),
+        ("2TiB", 2 << 40),
+    ],
+)
+def test_a_size_is_understood_in_both_kinds_of_units(text: object, size: int) -> None:
+    assert timefmt.parse_size(text, "relief") == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "MB", "-1", -1, "1.5GB", 1.5, True, None, "1PB", "1 0MB", "0x10", "1iB", "1MBit", "１MB", 10**18, "9" * 16, []],
+)
+def test_what_is_no_size_is_refused_by_the_name_of_its_setting(text: object) -> None:
+    with pytest.raises(UsageError, match="relief is not a size") as caught:
+        timefmt.parse_size(text, "relief")
+    assert caught.value.found == repr(text)
+
+
+@given(st.integers(0, 10**15 - 1), st.sampled_from(["", "B", "KB", "MiB", "GB", "TiB"]))
+def test_a_size_with_a_unit_is_so_many_times_that_unit(number: int, unit: str) -> None:
+    one = timefmt.parse_size(f"1{unit}", "x")
+    assert timefmt.parse_size(f"{number}{unit}", "x") == number * one

@@ -8,10 +8,7 @@ import shlex
 import time
 
 import pytest
-
-SERVICE = "litekeep-example.service"
-DATABASE = "/var/lib/litekeep-example/events.db"
-ADDRESS = "http://127.0.0.1:8080"
+from conftest import ADDRESS, DATABASE, SERVICE, query
 
 
 def request(host, path, *options):
@@ -24,12 +21,6 @@ def request(host, path, *options):
 
 def python(host, program):
     return host.run("python3 -c %s", program)
-
-
-def query(host, sql):
-    program = f"import json, sqlite3; print(json.dumps(sqlite3.connect('file:{DATABASE}?mode=ro', uri=True)"
-    program += f".execute({sql!r}).fetchall()))"
-    return json.loads(host.check_output("python3 -c %s", program))
 
 
 def test_service_runs_and_is_enabled(host):

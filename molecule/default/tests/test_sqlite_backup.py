@@ -7,15 +7,9 @@ import json
 import time
 
 import pytest
-from conftest import ADDRESS, DATABASE
+from conftest import ADDRESS, DATABASE, shown
 
 BACKUP = "litekeep-backup@events.service"
-
-
-def shown(host, unit, *names):
-    """Properties of a unit as systemd understood them."""
-    lines = host.check_output(f"systemctl show --property={','.join(names)} {unit}").splitlines()
-    return dict(line.split("=", 1) for line in lines)
 
 
 @pytest.mark.parametrize(("timer", "days"), [("litekeep-backup@events.timer", 1), ("litekeep-verify.timer", 7)])
