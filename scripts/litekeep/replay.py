@@ -15,12 +15,11 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from . import store
 from .errors import VerificationError
 from .files import write_all
 from .progress import Progress
 from .timefmt import to_text
-from .timeline import Position, Segment, segment_file
+from .timeline import Position, Segment, read_segment, segment_file
 from .walfile import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, parse_header
 
 _IN_MEMORY = 64 << 20
@@ -84,9 +83,8 @@ def _backwards(segments: Sequence[Segment], spare: str) -> Iterator[_Loaded]:
 
 def _load(segment: Segment, spare: str) -> _Loaded:
     """Decompress and prove a segment."""
-    path, offset = segment_file(segment)
     try:
-        blocks = store.read_back(path, segment.stored, Progress(), part_at=offset)
+        blocks = read_segment(segment, Progress())
         loaded = _in_file(segment, blocks, spare) if segment.stored.size > _IN_MEMORY else _in_memory(segment, blocks)
     except VerificationError as problem:
         raise _damaged(segment, problem.expected, problem.found) from problem

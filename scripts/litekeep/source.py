@@ -19,16 +19,17 @@ import time
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import sqlitefail
 from .errors import BusyError, SourceError
 from .timefmt import duration_text
-from .walfile import WalPosition, read_position
+from .walfile import IndexState, WalPosition, read_index, read_position
 
 MAGIC = b"SQLite format 3\0"
 _ENCRYPTED_ENTROPY = 7.0
 _PATIENCE = 0.25
+_ATTEMPTS = 100
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,12 @@ class Identity:
 
 @dataclass
 class Source:
-    """An open source. In WAL mode a read transaction is held, so what is read is one committed state."""
+    """An open source. In WAL mode a read transaction is held, so what is read is one committed state.
+
+    wal: the place of that state in the WAL, None when it is not known. in_wal: how many frames of the WAL belong to
+    the state and may not be in the database file yet; they stay in the WAL as long as the transaction is held.
+    kept_open: descriptors that may be closed only after the connection.
+    """
 
     identity: Identity
     connection: sqlite3.Connection
@@ -68,7 +74,9 @@ class Source:
     page_count: int
     schema_version: int
     wal: WalPosition | None = None
+    in_wal: int = 0
     give_up_at: float = 0.0
+    kept_open: list[int] = field(default_factory=list)
 
     @property
     def size(self) -> int:
@@ -157,7 +165,7 @@ def _begin_in_time(
 
 def _begin(identity: Identity, connection: sqlite3.Connection, kept_open: list[int]) -> Source:
     journal_mode = str(connection.execute("PRAGMA journal_mode").fetchone()[0])
-    wal = _begin_in_wal(identity.path, connection, kept_open) if journal_mode == "wal" else None
+    index = _begin_in_wal(identity.path, connection, kept_open) if journal_mode == "wal" else None
     return Source(
         identity=identity,
         connection=connection,
@@ -165,24 +173,31 @@ def _begin(identity: Identity, connection: sqlite3.Connection, kept_open: list[i
         page_size=_number(connection, "page_size"),
         page_count=_number(connection, "page_count"),
         schema_version=_number(connection, "schema_version"),
-        wal=wal,
+        wal=index.position if index else None,
+        in_wal=index.position.frame if index and index.backfilled < index.position.frame else 0,
+        kept_open=kept_open,
     )
 
 
-def _begin_in_wal(path: str, connection: sqlite3.Connection, kept_open: list[int]) -> WalPosition | None:
-    """Start the read transaction; its place in the WAL is known when the wal-index did not move meanwhile."""
+def _begin_in_wal(path: str, connection: sqlite3.Connection, kept_open: list[int]) -> IndexState | None:
+    """Start the read transaction; its place in the WAL is known when the wal-index did not move meanwhile.
+
+    A transaction that begins before all frames are in the database file keeps the WAL from being reset ("WAL-mode File
+    Format", section 2.3.1).
+    """
     _begin_reading(connection)
     try:
         kept_open.append(os.open(f"{path}-shm", os.O_RDONLY))
     except OSError:
         return None
     index = kept_open[-1]
-    for _attempt in range(5):
+    for _attempt in range(_ATTEMPTS):
         connection.execute("COMMIT")
         before = read_position(index)
         _begin_reading(connection)
-        if before is not None and before == read_position(index):
-            return before
+        after = read_index(index)
+        if after is not None and before == after.position:
+            return after
     return None
 
 

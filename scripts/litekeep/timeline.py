@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .store import Stored
+from .errors import VerificationError
+from .progress import Progress
+from .store import Stored, read_back
 
 RECORDS = "timeline.jsonl"
 HEARTBEAT = "heartbeat.json"
@@ -183,13 +185,30 @@ def unseal(line: bytes) -> tuple[dict[str, Any], str]:
 
 def segment_file(segment: Segment) -> tuple[str, int]:
     """The file that holds the segment now, and where in it the segment begins."""
-    places = (
-        (segment.name, 0),
-        (segment.merged, segment.offset),
-        (partial_name(segment.round, segment.first), 0),
-    )
-    for name, offset in places:
+    partial = partial_name(segment.round, segment.first)
+    for name, offset in ((segment.name, 0), (segment.merged, segment.offset), (partial, 0)):
         path = os.path.join(segment.folder, name)
         if os.path.exists(path):
             return path, offset
+    # The round may have gone on, and been merged, since the segment's record was read.
+    whole_round = f"{segment.round:08d}-{1:010d}-"
+    merged = [name for name in os.listdir(segment.folder) if name.startswith(whole_round) and name > segment.merged]
+    if merged:
+        return os.path.join(segment.folder, max(merged)), segment.offset
     return os.path.join(segment.folder, segment.name), 0
+
+
+def read_segment(segment: Segment, progress: Progress) -> Iterator[bytes]:
+    """The segment's part of its round's WAL; when the last block is through, all of it is proven.
+
+    Raises VerificationError, as ``store.read_back`` does.
+    """
+    for attempt in range(3):
+        path, offset = segment_file(segment)
+        try:
+            yield from read_back(path, segment.stored, progress, part_at=offset)
+            return
+        except VerificationError as problem:
+            # Merged away between a look and the next: nothing was handed out yet.
+            if attempt == 2 or not isinstance(problem.__cause__, FileNotFoundError):
+                raise

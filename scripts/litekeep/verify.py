@@ -17,7 +17,7 @@ from .errors import LitekeepError, NoRestorePointError, VerificationError
 from .progress import Progress
 from .repository import BAD_SOURCE, DAMAGED, VERIFIED, Backup, Catalogue, Repository
 from .source import open_source
-from .timeline import Segment, segment_file
+from .timeline import Segment, read_segment
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,8 @@ def verify_archive(
 
 def _archive_damage(segments: Iterable[Segment], progress: Progress) -> str:
     for segment in segments:
-        path, offset = segment_file(segment)
         try:
-            for _block in store.read_back(path, segment.stored, progress, part_at=offset):
+            for _block in read_segment(segment, progress):
                 pass
         except VerificationError as problem:
             return f"{problem.what}: expected {problem.expected}, found {problem.found}"

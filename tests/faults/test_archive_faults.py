@@ -448,6 +448,21 @@ def test_every_damage_to_segments_records_or_base_is_found_before_the_swap(archi
     assert restored()
 
 
+def test_a_restore_beside_a_running_archiver_follows_a_round_into_its_merged_file(archive: Archive) -> None:
+    with application(archive.path) as app, archived(archive):
+        for _part in range(2):
+            app.do(INSERT)
+            archive.reaches(moment())
+        truth, target = content(archive.path), archive.folder / "beside.db"
+        chosen = restore.plan(archive.repository, archive.database, "latest", str(target))
+        parts = {segment.name for segment in chosen.point.segments}
+        assert len(parts) == 2
+        app.do(INSERT, "PRAGMA wal_checkpoint(TRUNCATE)", INSERT)
+        archive.wait_for(lambda: not parts & set(os.listdir(archive.timelines()[0].folder)))
+        restore.restore(archive.repository, archive.database, chosen, Progress())
+        assert dump(target) == truth
+
+
 def test_the_application_goes_on_when_it_empties_the_wal_itself(archive: Archive) -> None:
     with application(archive.path) as app, archived(archive):
         seen = []

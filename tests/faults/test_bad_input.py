@@ -352,7 +352,8 @@ def test_unknown_backup_and_points_in_time_name_what_there_is(tmp_path: Path) ->
     path, folder = one_backup(tmp_path)
     target = ("--target", tmp_path / "restored.db")
     assert folder.name in run(tmp_path, path, "restore", "--to", "nonsense", *target, code=4)
-    assert folder.name in run(tmp_path, path, "restore", "--to", "2020-01-01T00:00:00Z", *target, code=4)
+    taken = json.loads((folder / "manifest.json").read_text())["times"]["snapshot"]
+    assert f"after it: {taken}" in run(tmp_path, path, "restore", "--to", "2020-01-01T00:00:00Z", *target, code=4)
     assert "offset" in run(tmp_path, path, "restore", "--to", "2020-01-01T00:00:00", *target, code=2)
 
 

@@ -18,6 +18,7 @@ from support import ROOT, content, litekeep, make_database, protect, writing
 from litekeep import backup, restore
 from litekeep.errors import BusyError
 from litekeep.progress import Progress
+from litekeep.snapshot import copy_snapshot
 from litekeep.source import open_source
 
 SIZE = os.environ.get("LITEKEEP_TEST_SIZE", "120MB")
@@ -187,3 +188,64 @@ def test_nothing_of_the_users_database_changes(tmp_path: Path) -> None:
         if os.path.exists(f"{path}{suffix}"):
             sidecar = os.stat(f"{path}{suffix}")
             assert (sidecar.st_uid, sidecar.st_mode) == (state.st_uid, state.st_mode)
+
+
+BUSY_WRITER = """
+import random, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+writer, chance = int(sys.argv[2]), random.Random(int(sys.argv[2]))
+db.execute("PRAGMA wal_autocheckpoint=%d" % chance.choice((5, 50, 1000)))
+db.execute("PRAGMA cache_size=20")
+number = 0
+while True:
+    number += 1
+    db.execute("BEGIN IMMEDIATE")
+    for part in range(chance.randint(1, 40)):
+        db.execute("INSERT INTO commits VALUES(?, ?, ?, hex(randomblob(?)))",
+                   (writer, number, part, chance.randint(0, 2000)))
+    if number % 3 == 0:
+        db.execute("DELETE FROM commits WHERE writer = ? AND number < ?", (writer, number - 50))
+    db.execute("INSERT INTO last VALUES(?, ?) ON CONFLICT DO UPDATE SET number = excluded.number", (writer, number))
+    db.execute("COMMIT")
+    if number % 7 == 0:
+        try:
+            db.execute("PRAGMA busy_timeout=50")
+            db.execute("PRAGMA wal_checkpoint(%s)" % chance.choice(("PASSIVE", "FULL", "RESTART", "TRUNCATE")))
+        except sqlite3.OperationalError:
+            pass
+        db.execute("PRAGMA busy_timeout=30000")
+    if number % 200 == 0:
+        db.execute("VACUUM")
+"""
+
+
+def test_copies_beside_every_kind_of_checkpoint_are_one_committed_state_each(in_memory: Path) -> None:
+    path = in_memory / "busy.db"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode=wal")
+        db.execute("CREATE TABLE commits(writer INTEGER, number INTEGER, part INTEGER, payload TEXT)")
+        db.execute("CREATE INDEX by_payload ON commits(payload)")
+        db.execute("CREATE TABLE last(writer INTEGER PRIMARY KEY, number INTEGER)")
+    writers = [subprocess.Popen([sys.executable, "-c", BUSY_WRITER, path, str(number)]) for number in (1, 2, 3)]
+    seen, from_wal = set(), 0
+    try:
+        for copy_number in range(int(os.environ.get("LITEKEEP_COPIES", "60"))):
+            staged = in_memory / f"copy-{copy_number}.db"
+            with open_source(str(path), 30) as source:
+                assert source.wal is not None
+                from_wal += bool(source.in_wal)
+                copy_snapshot(source, str(staged), 30, Progress())
+            with contextlib.closing(sqlite3.connect(f"file:{staged}?immutable=1", uri=True)) as db:
+                assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+                for writer, last in db.execute("SELECT * FROM last").fetchall():
+                    found = db.execute("SELECT max(number) FROM commits WHERE writer = ?", (writer,)).fetchone()[0]
+                    assert found == last
+                seen.add(tuple(db.execute("SELECT * FROM last").fetchall()))
+            staged.unlink()
+        assert all(writer.poll() is None for writer in writers)
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    assert len(seen) > 10
+    assert from_wal, "no copy needed the WAL: this test is not about anything"

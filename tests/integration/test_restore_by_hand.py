@@ -250,6 +250,21 @@ def test_a_missing_or_changed_record_is_noticed(damaged: tuple[Path, dict[str, o
         assert "the state after" not in done.stdout
 
 
+def test_what_stands_before_a_lost_record_can_be_had(
+    history: History, damaged: tuple[Path, dict[str, object]], tmp_path: Path
+) -> None:
+    """As the page advises: the copy's records are cut, in the middle of a round that became one file."""
+    copy, settings = damaged
+    lines = (copy / RECORDS).read_bytes().splitlines(keepends=True)
+    segments = read_timeline(str(copy)).segments
+    number = next(n for n, s in enumerate(segments) if not (copy / s.name).exists() and s.first == 1)
+    (copy / RECORDS).write_bytes(b"".join(lines[: number + 2]))
+    (copy / "heartbeat.json").unlink()
+    done = by_hand(LATEST, **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert dump(tmp_path / "hand.db") == by_litekeep(history, to_text(segments[number].observed), tmp_path / "x.db")
+
+
 def test_a_backup_of_another_timeline_is_refused(history: History, tmp_path: Path) -> None:
     repository, database = protect(tmp_path, make_database(tmp_path / "other" / "events.db"))
     leave_wal(Path(database.path))

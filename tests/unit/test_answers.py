@@ -289,9 +289,7 @@ def test_a_list_shows_timelines_windows_and_gaps(kept: Kept, valid: Valid) -> No
     assert [timeline["state"] for timeline in found["timelines"]] == ["damaged", "damaged"]
 
 
-def test_a_plan_and_a_restore_say_which_moment_it_is(
-    kept: Kept, valid: Valid, scene: Scene, tmp_path: Path
-) -> None:
+def test_a_plan_and_a_restore_say_which_moment_it_is(kept: Kept, valid: Valid, scene: Scene, tmp_path: Path) -> None:
     scene.commit(1)
     base = scene.backup(1.5)
     end = scene.commit(2)
@@ -314,9 +312,7 @@ def test_a_plan_and_a_restore_say_which_moment_it_is(
     done = valid("restore", answers.restore(*kept, QUIET, **how))
     assert done["result"]["point"] == point
     assert done["result"]["backup"] == point["id"]
-    near = valid(
-        "restore", answers.restore(*kept, QUIET, to=to_text(scene.at(3600)), action="plan", nearest=True)
-    )
+    near = valid("restore", answers.restore(*kept, QUIET, to=to_text(scene.at(3600)), action="plan", nearest=True))
     assert near["plan"]["point"]["recovered"] == to_text(scene.at(10))
     same = answers.restore(*kept, QUIET, to=moment, action="plan", timeline=scene.folder.name)
     assert same["plan"]["point"] == point  # type: ignore[index]
@@ -342,3 +338,34 @@ def test_the_status_of_an_archive_in_every_state(kept: Kept, valid: Valid) -> No
         "gaps": 0,
     }
     assert found["healthy"] is True
+
+
+def test_a_verification_reads_the_archive_too(kept: Kept, valid: Valid) -> None:
+    with archiving(kept) as first:
+        first.commit(1)
+        first.backup(1.5)
+    with archiving(kept, shift=100) as second:
+        second.commit(1)
+        second.backup(1.5)
+        second.commit(2)
+        second.commit(3)
+    found = valid("verify", answers.verify(*kept, QUIET))
+    assert [(part["timeline"], part["segments"], part["problem"]) for part in found["archive"]] == [
+        (second.folder.name, 2, "")
+    ]
+    found = valid("verify", answers.verify(*kept, QUIET, everything=True))
+    assert [(part["timeline"], part["segments"]) for part in found["archive"]] == [
+        (first.folder.name, 1),
+        (second.folder.name, 3),
+    ]
+    assert found["passed"] is True
+    damaged = sorted(first.folder.glob("*.wal.zst"))[0]
+    flip(damaged, 40)
+    assert valid("verify", answers.verify(*kept, QUIET))["passed"] is True
+    found = valid("verify", answers.verify(*kept, QUIET, everything=True))
+    assert found["passed"] is False
+    assert str(damaged) in found["archive"][0]["problem"]
+    sorted(second.folder.glob("*.wal.zst"))[-1].unlink()
+    found = valid("verify", answers.verify(*kept, QUIET))
+    assert found["passed"] is False
+    assert "is missing" in found["archive"][0]["problem"]

@@ -223,3 +223,15 @@ def test_a_discarded_restore_says_what_is_gone_and_what_stands(kept: Kept, saved
     said = lines(render.restore(done))
     assert str(done["plan"]["from"]) in said  # type: ignore[index]
     assert said.endswith(f"{events} is as it was")
+
+
+def test_a_verification_says_which_timelines_were_read_and_what_is_damaged(kept: Kept) -> None:
+    with archiving(kept) as scene:
+        scene.commit(1)
+        scene.backup(1.5)
+        scene.commit(2)
+    said = lines(render.verify(answers.verify(*kept, QUIET)))
+    assert f"events: timeline {scene.folder.name} 1 segments read (" in said
+    flip(sorted(scene.folder.glob("*.wal.zst"))[-1], 40)
+    said = lines(render.verify(answers.verify(*kept, QUIET)))
+    assert f"events: timeline {scene.folder.name} DAMAGED: " in said

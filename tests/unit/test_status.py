@@ -136,9 +136,7 @@ def test_an_archiver_that_runs_and_has_its_base_is_protection(archived: Kept, sc
 def test_an_archiver_that_does_not_run_is_a_finding(archived: Kept, saved: Backup) -> None:
     found = status_of(*archived)
     assert found.exit_code == 3
-    assert found.findings == (
-        "the archive does not run; look at: systemctl status litekeep-archive@events.service",
-    )
+    assert found.findings == ("the archive does not run; look at: systemctl status litekeep-archive@events.service",)
     assert found.archive is not None
     assert (found.archive.running, found.archive.timeline, found.archive.proven_until) == (False, None, None)
 

@@ -214,7 +214,25 @@ def test_a_size_is_understood_in_both_kinds_of_units(text: object, size: int) ->
 
 @pytest.mark.parametrize(
     "text",
-    ["", "MB", "-1", -1, "1.5GB", 1.5, True, None, "1PB", "1 0MB", "0x10", "1iB", "1MBit", "１MB", 10**18, "9" * 16, []],
+    [
+        "",
+        "MB",
+        "-1",
+        -1,
+        "1.5GB",
+        1.5,
+        True,
+        None,
+        "1PB",
+        "1 0MB",
+        "0x10",
+        "1iB",
+        "1MBit",
+        "１MB",
+        10**18,
+        "9" * 16,
+        [],
+    ],
 )
 def test_what_is_no_size_is_refused_by_the_name_of_its_setting(text: object) -> None:
     with pytest.raises(UsageError, match="relief is not a size") as caught:

@@ -1,0 +1,416 @@
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import flip
+from unit.archives import Kept, Scene, archiving
+from unit.places import Disk
+
+from litekeep import follow, timefmt
+from litekeep.config import ArchiveSettings, Database
+from litekeep.follow import Clock, Follower, why_not_resumed
+from litekeep.hold import LostError
+from litekeep.repository import Repository
+
+BRISK = {"interval": 0, "heartbeat": 0, "reserve": 0}
+
+
+def following(scene: Scene, **settings: int) -> Follower:
+    return Follower(scene.hold, scene.writer, ArchiveSettings(**{**BRISK, **settings}), scene.start)
+
+
+# -- the clock
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dt.datetime]]:
+    """A clock on the wall that only the test moves."""
+    moment = [dt.datetime(2026, 11, 22, 2, tzinfo=dt.timezone.utc)]
+    monkeypatch.setattr(follow, "now", lambda: moment[0])
+    yield moment
+
+
+def test_moments_never_go_back(wall: list[dt.datetime]) -> None:
+    begin = wall[0]
+    clock = Clock(begin)
+    assert (clock.before(), clock.after()) == (begin, begin + dt.timedelta(milliseconds=1))
+    wall[0] += dt.timedelta(seconds=10)
+    assert clock.before() == begin + dt.timedelta(seconds=10)
+    wall[0] -= dt.timedelta(seconds=4)
+    assert clock.before() == begin + dt.timedelta(seconds=10)
+    assert clock.after() == begin + dt.timedelta(seconds=10, milliseconds=1)
+    wall[0] += dt.timedelta(seconds=5)
+    assert clock.before() == begin + dt.timedelta(seconds=11)
+
+
+@pytest.mark.parametrize("seconds", [5.001, 60, 86400])
+def test_a_clock_that_was_set_back_ends_the_timeline(wall: list[dt.datetime], seconds: float) -> None:
+    clock = Clock(wall[0])
+    wall[0] -= dt.timedelta(seconds=seconds)
+    with pytest.raises(LostError, match="the clock was set back by"):
+        clock.before()
+    with pytest.raises(LostError, match="the clock was set back by"):
+        clock.after()
+
+
+def test_a_timeline_is_never_continued_before_its_own_end(wall: list[dt.datetime]) -> None:
+    later = wall[0] + dt.timedelta(seconds=3)
+    assert Clock(later).before() == later
+
+
+# -- turn by turn
+
+
+def test_a_commit_is_stored_and_every_mark_is_between_two_looks(scene: Scene) -> None:
+    follower = following(scene)
+    follower.turn()
+    before = timefmt.now()
+    scene.insert()
+    follower.turn()
+    after = timefmt.now() + dt.timedelta(milliseconds=1)
+    follower.turn()
+    (segment,) = scene.read().segments
+    (mark,) = segment.marks()
+    assert mark.unchanged <= before + dt.timedelta(milliseconds=1)
+    assert before <= mark.observed <= after
+    assert follower.trouble == ""
+
+
+def test_idle_time_is_proven_by_heartbeats(scene: Scene) -> None:
+    follower = following(scene)
+    scene.insert()
+    for _turn in range(3):
+        follower.turn()
+    first = scene.read().until
+    for _turn in range(3):
+        follower.turn()
+    assert scene.read().until >= first
+    assert scene.read().until >= scene.read().segments[-1].observed
+    assert len(scene.read().segments) == 1
+
+
+def test_several_looks_go_into_one_segment_until_its_interval_is_over(scene: Scene) -> None:
+    follower = following(scene, interval=3600)
+    for _commit in range(4):
+        scene.insert()
+        follower.turn()
+    assert scene.read().segments == ()
+    follower.finish()
+    (segment,) = scene.read().segments
+    assert segment.commits == 4
+    assert [mark.position.frame for mark in segment.marks()][-1] == segment.last
+
+
+def test_a_large_segment_is_stored_before_its_interval_is_over(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "_SEGMENT_SIZE", 20000)
+    follower = following(scene, interval=3600)
+    scene.insert(10, size=3000)
+    follower.turn()
+    assert len(scene.read().segments) == 1
+
+
+def test_finishing_says_until_when_that_is_all(scene: Scene) -> None:
+    follower = following(scene, interval=3600, heartbeat=3600)
+    scene.insert()
+    follower.turn()
+    follower.turn()
+    follower.finish()
+    assert scene.read().until == max(follower.unchanged, scene.read().segments[-1].observed)
+    assert scene.read().problems == ()
+
+
+def test_rounds_are_merged_as_they_close(scene: Scene) -> None:
+    follower = following(scene)
+    for _round in range(3):
+        for _segment in range(2):
+            scene.insert()
+            follower.turn()
+            follower.turn()
+        assert scene.hold.relieve(follower._take, 1.0)
+    scene.insert()
+    follower.turn()
+    follower.turn()
+    assert len(list(scene.folder.glob("*.wal.zst"))) == 4
+    assert len(scene.read().segments) == 7
+    assert scene.read().problems == ()
+
+
+def test_a_large_wal_is_brought_to_begin_anew(scene: Scene) -> None:
+    follower = following(scene, relief=100_000)
+    scene.insert(30, size=3000)
+    for _turn in range(3):
+        follower.turn()
+    assert follower.wal_size > 100_000
+    scene.insert()
+    follower.turn()
+    assert follower.wal_size < 100_000
+    follower.finish()
+    assert [segment.round for segment in scene.read().segments][-1] == 2
+
+
+def test_relief_is_tried_again_less_and_less_often_while_a_reader_is_in_the_way(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower = following(scene, relief=1)
+    tries: list[float] = []
+    monkeypatch.setattr(scene.hold, "relieve", lambda _copy, patience: tries.append(patience))
+    scene.insert()
+    for _turn in range(5):
+        follower.turn()
+    assert len(tries) == 1
+    pauses = []
+    for _try in range(8):
+        pauses.append(follower._relief_pause)
+        follower._relieve_at = 0.0
+        follower.turn()
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
+    monkeypatch.undo()
+    follower._relieve_at = 0.0
+    follower.turn()
+    assert follower._relief_pause == 1.0
+
+
+def test_a_wal_that_grows_beyond_its_limit_is_let_go(scene: Scene) -> None:
+    follower = following(scene, max_wal=50_000)
+    scene.insert()
+    follower.turn()
+    scene.insert(20, size=3000)
+    with pytest.raises(LostError, match="max_wal is 50.0 kB"):
+        follower.turn()
+    follower.finish()
+    assert scene.read().problems == (), "what was taken over counts"
+
+
+def test_a_disk_of_the_application_that_is_nearly_full_comes_before_the_archive(
+    on_disk: Callable[..., None], events: Path, tmp_path: Path
+) -> None:
+    def work(disk: Disk) -> None:
+        path = disk / "events.db"
+        path.write_bytes(events.read_bytes())
+        with archiving((Repository(str(tmp_path / "repository"), "host"), Database("events", str(path)))) as scene:
+            follower = following(scene, relief=100_000)
+            scene.insert()
+            follower.turn()
+            scene.db.execute("BEGIN IMMEDIATE")
+            scene.insert(100, size=3000)
+            scene.db.execute("COMMIT")
+            follower._relieve_at = float("inf")
+            with pytest.raises(LostError, match="disk was nearly full"):
+                follower.turn()
+
+    on_disk(work, size="8m")
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+def test_a_replaced_file_ends_the_timeline_with_what_was_there(scene: Scene, suffix: str) -> None:
+    follower = following(scene)
+    scene.insert()
+    follower.turn()
+    (scene.path.parent / "other").write_bytes(b"x")
+    os.replace(scene.path.parent / "other", f"{scene.path}{suffix}")
+    follower._check_at = 0.0
+    with pytest.raises(LostError, match="was replaced"):
+        follower.turn()
+    follower.finish()
+    assert len(scene.read().segments) == 1
+
+
+def test_a_moment_without_a_lock_is_survived_and_damage_is_not(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = following(scene)
+    follower.turn()
+
+    def fail(words: str) -> Callable[[], Any]:
+        def look() -> None:
+            raise sqlite3.OperationalError(words)
+
+        return look
+
+    monkeypatch.setattr(scene.hold, "look", fail("database is locked"))
+    follower.turn()
+    monkeypatch.setattr(scene.hold, "look", fail("database disk image is malformed"))
+    with pytest.raises(LostError, match="SQLite cannot read it"):
+        follower.turn()
+
+
+# -- the archive's disk
+
+
+def small(disk: Disk, events: Path) -> Kept:
+    return Repository(str(disk / "repository"), "host"), Database("events", str(events))
+
+
+def retry(follower: Follower) -> None:
+    """A second later."""
+    follower._store_at = 0.0
+    for _turn in range(3):
+        follower.turn()
+
+
+def test_a_full_disk_is_trouble_until_there_is_room_and_nothing_is_lost(
+    on_disk: Callable[..., None], events: Path
+) -> None:
+    def work(disk: Disk) -> None:
+        with archiving(small(disk, events)) as scene:
+            follower = following(scene)
+            scene.insert()
+            follower.turn()
+            follower.turn()
+            disk.fill()
+            scene.insert(3, size=3000)
+            for _turn in range(4):
+                follower.turn()
+            assert "the archive cannot be written" in follower.trouble
+            until = scene.read().until
+            for _turn in range(3):
+                retry(follower)
+                assert follower.trouble
+                assert scene.read().until == until
+                assert scene.read().problems == ()
+            (disk / "ballast").unlink()
+            retry(follower)
+            assert follower.trouble == ""
+            found = scene.read()
+            assert (found.problems, found.segments[-1].last) == ((), scene.hold.look().position.frame)
+
+    on_disk(work, size="2m")
+
+
+def test_nothing_is_proven_about_commits_that_could_not_be_stored(on_disk: Callable[..., None], events: Path) -> None:
+    """The disk refuses a segment; then there is room for a heartbeat, and the archiver is stopped."""
+
+    def work(disk: Disk) -> None:
+        with archiving(small(disk, events)) as scene:
+            follower = following(scene)
+            scene.insert()
+            for _turn in range(3):
+                follower.turn()
+            known = follower.unchanged
+            scene.insert(5, size=3000)
+            disk.fill()
+            while not follower.trouble:
+                follower.turn()
+            assert scene.writer.behind
+            (disk / "ballast").unlink()
+            follower.finish()
+            found = scene.read()
+            assert found.segments[-1].last < scene.hold.look().position.frame
+            assert found.until <= known
+
+    on_disk(work, size="2m")
+
+
+def test_below_the_reserve_it_stays_trouble(scene: Scene) -> None:
+    follower = following(scene)
+    scene.insert()
+    follower.turn()
+    follower.turn()
+    scene.writer._reserve = 1 << 60
+    scene.insert()
+    until = []
+    for _turn in range(6):
+        follower.turn()
+        until.append(scene.read().until)
+        assert "less than" in follower.trouble
+    assert max(until) <= follower.unchanged
+    assert len(scene.read().segments) == 1
+    scene.writer._reserve = 0
+    retry(follower)
+    assert (follower.trouble, len(scene.read().segments)) == ("", 2)
+
+
+def test_a_part_that_cannot_be_merged_is_trouble_and_archiving_goes_on(scene: Scene) -> None:
+    follower = following(scene)
+    for _segment in range(2):
+        scene.insert()
+        follower.turn()
+        follower.turn()
+    flip(scene.folder / scene.read().segments[0].name, 20)
+    assert scene.hold.relieve(follower._take, 1.0)
+    scene.insert()
+    follower.turn()
+    follower.turn()
+    assert "is not what was stored" in follower.trouble
+    scene.insert()
+    retry(follower)
+    assert len(scene.read().segments) == 4
+
+
+# -- going on after a stop
+
+
+@pytest.fixture
+def stopped(scene: Scene) -> Scene:
+    """An archiver that was stopped after two commits."""
+    scene.commit(1)
+    scene.commit(2)
+    scene.heartbeat(3)
+    return scene
+
+
+def test_a_wal_that_went_on_is_followed_further(stopped: Scene) -> None:
+    assert why_not_resumed(stopped.hold, stopped.read()) == ""
+    stopped.insert(3)
+    assert why_not_resumed(stopped.hold, stopped.read()) == ""
+
+
+def test_a_damaged_timeline_is_not_gone_on_with(stopped: Scene) -> None:
+    (stopped.folder / stopped.read().segments[0].name).unlink()
+    assert "are damaged" in why_not_resumed(stopped.hold, stopped.read())
+
+
+def test_a_database_that_is_another_file_now_is_not_gone_on_with(stopped: Scene) -> None:
+    timeline = stopped.read()
+    other = dataclasses.replace(timeline, source={**timeline.source, "inode": stopped.hold.inode[1] + 1})
+    assert "was replaced" in why_not_resumed(stopped.hold, other)
+
+
+def test_an_empty_timeline_is_not_gone_on_with(scene: Scene) -> None:
+    assert "archived nothing" in why_not_resumed(scene.hold, scene.read())
+
+
+@pytest.mark.parametrize("kind", ["RESTART", "TRUNCATE"])
+def test_a_wal_that_began_anew_is_not_gone_on_with(stopped: Scene, kind: str) -> None:
+    timeline = stopped.read()
+    assert stopped.hold.relieve(lambda _state: None, 1.0)
+    stopped.db.execute(f"PRAGMA wal_checkpoint({kind})")
+    stopped.insert(9)
+    assert "began anew" in why_not_resumed(stopped.hold, timeline)
+
+
+def test_a_wal_that_lost_archived_commits_is_not_gone_on_with(stopped: Scene) -> None:
+    """A host went down, and its disk had not got the last of them."""
+    early = stopped.read()
+    stopped.commit(4)
+    late = stopped.read()
+    longer = late.segments[-1]
+    shorter = early.segments[-1]
+    assert longer.last > shorter.last
+    state = stopped.hold.look()
+    back = type(state)(
+        type(state.position)(state.position.salts, shorter.last),
+        state.page_size,
+        state.page_count,
+        state.checksum,
+        0,
+    )
+    stopped.hold.look = lambda: back  # type: ignore[method-assign]
+    assert "lost commits" in why_not_resumed(stopped.hold, late)
+    assert why_not_resumed(stopped.hold, early) == ""
+
+
+def test_a_wal_with_another_last_commit_is_not_gone_on_with(stopped: Scene) -> None:
+    timeline = stopped.read()
+    last = timeline.segments[-1]
+    offset = 32 + (last.last - 1) * 4120
+    for position in (offset, offset + 20, offset + 24, offset + 4119):
+        flip(Path(f"{stopped.path}-wal"), position)
+        assert "no longer stands" in why_not_resumed(stopped.hold, timeline)
+        flip(Path(f"{stopped.path}-wal"), position)
+    assert why_not_resumed(stopped.hold, timeline) == ""
