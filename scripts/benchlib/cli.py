@@ -18,7 +18,7 @@ from .place import ROOT, BenchError
 
 EPILOG = """\
 Everything is generated from a seed, in a directory of its own under $TMPDIR (default /tmp) that is removed at the end.
-Figures are for information and fail nothing. Exit code 1: a result was wrong; 2: it could not be measured.
+Figures are for information. Exit code 1: a result was wrong, or a soak did not hold; 2: it could not be measured.
 For figures that mean something: a machine that does nothing else, and no tmpfs.
 """
 

@@ -105,7 +105,7 @@ class Archiver:
                 reason = str(problem)
                 trouble = f"continuity is lost: {reason}"
             except (OSError, LitekeepError, sqlite3.Error) as problem:
-                trouble = str(problem)
+                reason, trouble = "", str(problem)
             else:
                 continue
             if self.stop.is_set():
@@ -153,24 +153,25 @@ class Archiver:
         """One timeline, until stopped or lost."""
         writer, since = self._writer(folder, hold, reason)
         follower = Follower(hold, writer, self.database.archive_settings, since)
-        base = BaseBackup(self.start_backup, lambda: self._hangs(writer.id), self.say)
+        base = BaseBackup(self.start_backup, lambda: self._hangs(follower, writer.id), self.say)
         try:
-            follower.turn()
-            follower.finish()
             self._turns(follower, base)
         finally:
             base.stop()
             # What was taken over is true, whatever ended the timeline.
-            with contextlib.suppress(OSError, LitekeepError):
+            try:
                 follower.finish()
+            except (OSError, LitekeepError) as problem:
+                self.say(f"what was committed last could not be stored: {problem}")
 
     def _turns(self, follower: Follower, base: BaseBackup) -> None:
         tend_at, said = 0.0, ""
+        follower.turn()
         while not self.stop.wait(_POLL_ACTIVE if follower.is_active else _POLL):
             follower.turn()
             if time.monotonic() >= tend_at:
                 tend_at = time.monotonic() + _TEND_EVERY
-                base.tend()
+                follower.attempt(base.tend)
                 self.notifier.alive()
                 trouble = follower.trouble or base.trouble
                 self.notifier.status(trouble or f"archiving; WAL {size_text(follower.wal_size)}")
@@ -184,13 +185,13 @@ class Archiver:
         settings = self.database.archive_settings
         timelines = self.repository.timelines(self.database.name)
         started = now()
-        if timelines and not reason:
+        if timelines:
             newest = timelines[-1]
-            reason = why_not_resumed(hold, newest)
-            if not reason and started >= newest.until:
+            why_not = why_not_resumed(hold, newest)
+            if not why_not and started >= newest.until:
                 self.say(f"going on with timeline {newest.id} after {newest.segments[-1].name}")
                 return ArchiveWriter.resume(newest, self.database.compression_level, settings.reserve), newest.until
-            reason = reason or "the clock was set back while no archiver ran"
+            reason = reason or why_not or "the clock was set back while no archiver ran"
         reason = reason or "archiving began"
         number = 1 + max((timeline.number for timeline in timelines), default=0)
         device, inode = hold.inode
@@ -211,8 +212,9 @@ class Archiver:
         )
         return writer, started
 
-    def _hangs(self, timeline: str) -> bool:
-        """Whether a restore point belongs to what is being archived."""
+    def _hangs(self, follower: Follower, timeline: str) -> bool:
+        """Whether a restore point belongs to what is being archived, up to now."""
+        follower.finish()
         catalogue = self.repository.catalogue(self.database.name)
         for found in self.repository.timelines(self.database.name):
             if found.id == timeline and found.runs:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 
 from . import sqlitefail, walfile
 from .archivewriter import ArchiveWriter
@@ -112,16 +113,24 @@ class Follower:
             self._hold.check()
             self._check_at = clock + _CHECK_EVERY
         try:
-            self._look(clock)
-            self._store(clock)
-            self._relieve(clock)
-        except (OSError, LitekeepError) as problem:
-            self.trouble = f"the archive cannot be written: {problem}"
-            self._store_at = clock + 1.0
+            self.attempt(lambda: self._work(clock))
         except sqlite3.Error as problem:
             if not sqlitefail.is_busy(problem):
                 raise LostError(f"SQLite cannot read it: {problem}") from problem
         self._guard()
+
+    def attempt(self, work: Callable[[], None]) -> None:
+        """Do something that writes to the archive; what its disk refuses is ``trouble``."""
+        try:
+            work()
+        except (OSError, LitekeepError) as problem:
+            self.trouble = f"the archive cannot be written: {problem}"
+            self._store_at = time.monotonic() + 1.0
+
+    def _work(self, clock: float) -> None:
+        self._look(clock)
+        self._store(clock)
+        self._relieve(clock)
 
     def finish(self) -> None:
         """Store what was taken over, and say up to when that is all. Raises OSError."""

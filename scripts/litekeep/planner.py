@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ class Choice:
     nearest: bool = False
     timeline: str | None = None
 
+    @functools.cached_property
     def windows(self) -> list[Window]:
         """The windows that may be used."""
         found = windows(self.catalogue, self.timelines)
@@ -108,7 +110,7 @@ def _of_backup(choice: Choice, backup: Backup, requested: dt.datetime | None = N
 
 
 def _latest(choice: Choice) -> Point:
-    found = choice.windows()
+    found = choice.windows
     newest = choice.backups()[-1] if choice.backups() else None
     last = [timeline for timeline in choice.timelines if choice.timeline in (None, timeline.id)][-1:]
     if last and last[0].problems and not choice.nearest:
@@ -130,7 +132,7 @@ def _latest(choice: Choice) -> Point:
 
 def _again(choice: Choice, to: str, timeline: str, position: Position) -> Point:
     """A point that was chosen before."""
-    for window in choice.windows():
+    for window in choice.windows:
         if window.timeline.id == timeline and window.bases[0][0] <= position <= window.run.end:
             seen = [mark for segment in window.run.segments for mark in segment.marks() if mark.position == position]
             if seen or position == window.run.start:
@@ -163,7 +165,7 @@ def _moment(choice: Choice, to: str) -> dt.datetime:
 
 
 def _at(choice: Choice, to: str, moment: dt.datetime) -> Point:
-    holding = [window for window in choice.windows() if window.holds(moment)]
+    holding = [window for window in choice.windows if window.holds(moment)]
     if len(holding) > 1 and not choice.nearest:
         raise NoRestorePointError(
             f"{to_text(moment)} came more than once, because the clock was set back",
@@ -187,7 +189,7 @@ def _at(choice: Choice, to: str, moment: dt.datetime) -> Point:
 
 def _outside(choice: Choice, moment: dt.datetime) -> Point:
     """Not in any window: refused, or the nearest state before it."""
-    window = max((w for w in choice.windows() if w.end < moment), key=lambda w: w.end, default=None)
+    window = max((w for w in choice.windows if w.end < moment), key=lambda w: w.end, default=None)
     backup = max(
         (b for b in choice.backups() if b.manifest and b.manifest.snapshot < moment),
         key=lambda b: b.order,
@@ -203,9 +205,9 @@ def _outside(choice: Choice, moment: dt.datetime) -> Point:
         why = "it lies in the future"
     elif before is None:
         why = "it lies before the first restore point"
-    elif window is not None and window.timeline.state == "running" and window == choice.windows()[-1]:
+    elif window is not None and window.timeline.state == "running" and window == choice.windows[-1]:
         why = "the archive does not reach it yet"
-    elif choice.windows():
+    elif choice.windows:
         why = "it lies in a gap: what happened then is not archived"
     else:
         why = "between two backups nothing is recorded"
@@ -224,8 +226,8 @@ def _in_window(choice: Choice, window: Window, requested: dt.datetime | None, mo
 
 def _after(choice: Choice, moment: dt.datetime) -> dt.datetime | None:
     """The first moment after this one that can be restored."""
-    starts = [window.start for window in choice.windows()]
-    inside = [window for window in choice.windows() if window.holds(moment)]
+    starts = [window.start for window in choice.windows]
+    inside = [window for window in choice.windows if window.holds(moment)]
     within = state_at(inside[0].run, moment).next if inside else None
     if within:
         return within
@@ -251,7 +253,7 @@ def _refused(
 
 def _damaged_archive(choice: Choice, problems: Sequence[str]) -> VerificationError:
     name = choice.catalogue.database
-    until = [window.end for window in choice.windows()]
+    until = [window.end for window in choice.windows]
     return VerificationError(
         f"The archive of {name} is damaged, so its end is not known",
         expected="records and segments as they were written",

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import json
 import os
@@ -113,15 +114,30 @@ class Run:
         return self.segments[-1].end if self.segments else self.start
 
     def locate(self, salts: Salts, frame: int) -> Position | None:
-        """Where a snapshot of that WAL position belongs; None when it does not belong to this run."""
+        """Where a snapshot of that WAL position belongs; None when it does not belong to this run, or may twice."""
+        rounds, empties = self._places
+        if frame == 0 and salts in empties:
+            return empties[salts]
+        if salts in rounds:
+            number, first, last = rounds[salts]
+            return Position(number, frame) if first - 1 <= frame <= last else None
+        return None
+
+    @functools.cached_property
+    def _places(self) -> tuple[dict[Salts, tuple[int, int, int]], dict[Salts, Position | None]]:
+        """By salts: round, first and last frame of a WAL; and the position at which an empty one was seen."""
+        rounds: dict[Salts, tuple[int, int, int]] = {}
+        empties: dict[Salts, Position | None] = {}
         position = self.start
         for segment in self.segments:
-            if frame == 0 and salts in segment.before:
-                return position
-            if segment.salts == salts and segment.first - 1 <= frame <= segment.last:
-                return Position(segment.round, frame)
+            for pair in segment.before:
+                empties[pair] = None if pair in empties else position
+            _number, first, _last = rounds.get(segment.salts, (0, segment.first, 0))
+            rounds[segment.salts] = segment.round, first, segment.last
             position = segment.end
-        return position if frame == 0 and salts in self.empty else None
+        for pair in self.empty:
+            empties[pair] = None if pair in empties else position
+        return rounds, empties
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from litekeep.config import ArchiveSettings
 from litekeep.errors import BusyError, LitekeepError, SourceError, UsageError
 from litekeep.progress import Progress
 from litekeep.repository import Repository
+from litekeep.timefmt import from_text
 from litekeep.timeline import Timeline
 
 QUIET = Progress()
@@ -211,6 +212,64 @@ def test_a_base_backup_that_fails_is_told_and_archiving_goes_on(
         wait_until(lambda: sum(s.commits for s in timelines(policy)[0].segments) >= 2)
     finally:
         found.end()
+
+
+def test_trouble_after_a_new_timeline_goes_on_with_that_timeline(
+    policy: Kept, app: sqlite3.Connection, events: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why the last one began is no reason to begin another."""
+    tend = archive.BaseBackup.tend
+    trouble: list[OSError] = []
+
+    def tending(base: archive.BaseBackup) -> None:
+        if trouble:
+            raise trouble.pop()
+        tend(base)
+
+    monkeypatch.setattr(archive.BaseBackup, "tend", tending)
+    with service(policy) as running:
+        running.wait_for("has its base backup")
+        # POSIX drops the locks of a process that closes any descriptor of the file.
+        os.close(os.open(f"{events}-shm", os.O_RDONLY))
+        running.wait_for("continuity is lost")
+        running.wait_for("has its base backup", times=2)
+        app.execute("INSERT INTO events(kind) VALUES('archived')")
+        trouble.append(BlockingIOError("Resource temporarily unavailable"))
+        running.wait_for("Resource temporarily unavailable")
+        running.wait_for("has its base backup", times=3)
+        assert any("going on with timeline" in line for line in running.lines)
+    assert len(timelines(policy)) == 2
+
+
+def test_a_timeline_gets_a_name_of_its_own_when_two_begin_in_one_millisecond(tmp_path: Path) -> None:
+    moment = from_text("2026-11-22T02:00:00.000Z")
+    for name in ("20261122T020000.000Z", "20261122T020000.001Z"):
+        assert archive._fresh_name(str(tmp_path), moment) == name
+        (tmp_path / name).mkdir()
+
+
+def test_a_database_that_stays_locked_is_waited_for(policy: Kept, events: Path) -> None:
+    with contextlib.closing(sqlite3.connect(events, isolation_level=None)) as db:
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        db.execute("INSERT INTO events(kind) VALUES('alone')")
+        with service(policy) as running:
+            running.wait_for("is locked")
+            db.close()
+            running.wait_for("has its base backup")
+
+
+def test_a_database_that_is_no_longer_one_is_told_and_waited_for(policy: Kept, events: Path) -> None:
+    block = events.read_bytes()
+    with service(policy) as running:
+        running.wait_for("has its base backup")
+        other = events.parent / "other"
+        other.write_bytes(b"no database" * 1000)
+        os.replace(other, events)
+        running.wait_for("continuity is lost")
+        running.wait_for("file is not a database")
+        other.write_bytes(block)
+        os.replace(other, events)
+        running.wait_for("has its base backup", times=2)
 
 
 def test_a_backup_under_way_is_ended_with_the_archiver(policy: Kept, app: sqlite3.Connection) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,11 +28,11 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def time(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that only the test moves."""
     clock = [1000.0]
     monkeypatch.setattr(basebackup.time, "monotonic", lambda: clock[0])
-    yield clock
+    return clock
 
 
 def tend_to_the_end(base: BaseBackup, child: Child) -> None:

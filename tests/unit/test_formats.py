@@ -1,4 +1,7 @@
-"""docs/formats.md is a contract: what it says is tried out here, by its own words and programs."""
+"""docs/formats.md is a contract: what it says is tried out here, by its own words and programs.
+
+The restore by hand has a page and a test of its own: tests/integration/test_restore_by_hand.py.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import pytest
-from support import ROOT, content, flip
-from unit.crashes import leave_wal
+from support import ROOT
 
-from litekeep import backup, manifest
+from litekeep import manifest
 from litekeep.checks import fingerprint_of
-from litekeep.errors import VerificationError
-from litekeep.progress import Progress
 from litekeep.repository import Backup
 
 PAGE = (ROOT / "docs" / "formats.md").read_text()
@@ -28,12 +27,6 @@ PAGE = (ROOT / "docs" / "formats.md").read_text()
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-
-
-def by_hand(found: Backup, target: Path) -> subprocess.CompletedProcess[str]:
-    (script,) = blocks("sh")
-    setting = f"backup='{found.folder}' target='{target}'\n"
-    return subprocess.run(["sh", "-c", setting + script], capture_output=True, text=True, check=False)
 
 
 def test_the_example_is_a_manifest_with_a_right_checksum(manifest_schema: jsonschema.Draft202012Validator) -> None:
@@ -104,35 +97,6 @@ def test_the_contents_lead_somewhere() -> None:
     links = re.findall(r"\]\(#([a-z-]+)\)", PAGE)
     assert set(links) <= headings
     assert {h for h in headings if h != "formats"} <= set(links)
-
-
-def test_a_backup_restored_by_hand_is_the_database(events: Path, kept: Any, tmp_path: Path) -> None:
-    leave_wal(events)
-    saved = backup.take(*kept, Progress())
-    done = by_hand(saved, tmp_path / "restored.db")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert content(tmp_path / "restored.db") == content(events)
-
-
-@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
-def test_by_hand_nothing_may_stand_in_the_way(saved: Backup, tmp_path: Path, suffix: str) -> None:
-    (tmp_path / f"restored.db{suffix}").write_bytes(b"precious")
-    assert by_hand(saved, tmp_path / "restored.db").returncode != 0
-    assert (tmp_path / f"restored.db{suffix}").read_bytes() == b"precious"
-
-
-def test_by_hand_a_changed_stored_file_is_noticed(saved: Backup, tmp_path: Path) -> None:
-    flip(Path(saved.folder, "database.db.zst"), 40)
-    assert by_hand(saved, tmp_path / "restored.db").returncode != 0
-    assert not (tmp_path / "restored.db").exists()
-
-
-def test_by_hand_a_bad_source_is_no_restore_point(kept: Any, events: Path, tmp_path: Path) -> None:
-    flip(events, 4096 * 3, 300)
-    with pytest.raises(VerificationError):
-        backup.take(*kept, Progress())
-    assert by_hand(kept[0].catalogue("events").backups[-1], tmp_path / "restored.db").returncode != 0
-    assert not (tmp_path / "restored.db").exists()
 
 
 def test_the_layout_on_the_page_is_the_one_on_disk(kept: Any, saved: Backup, tmp_path: Path) -> None:

@@ -213,11 +213,6 @@ def test_relief_that_could_not_copy_lets_writers_go_on_and_loses_nothing(
 
 
 def test_a_lock_that_cannot_be_had_for_another_reason_is_told(events: Path) -> None:
-    with contextlib.closing(sqlite3.connect(f"file:{events}?mode=ro", uri=True, isolation_level=None)) as db:
-        db.execute("PRAGMA query_only=1")
-        with pytest.raises(sqlite3.OperationalError):
-            holds._lock(db, 0.0)
-            db.execute("DELETE FROM events")
     with contextlib.closing(sqlite3.connect(events)) as closed:
         pass
     closed.close()
@@ -359,7 +354,7 @@ def test_without_the_right_to_write_beside_it_a_database_cannot_be_held(
     events.chmod(0o444)
 
     def work() -> None:
-        with pytest.raises(sqlite3.OperationalError, match="readonly|unable to open"):
+        with pytest.raises(sqlite3.OperationalError, match=r"readonly|unable to open"):
             Hold(str(events))
 
     try:

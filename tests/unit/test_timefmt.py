@@ -228,7 +228,7 @@ def test_a_size_is_understood_in_both_kinds_of_units(text: object, size: int) ->
         "0x10",
         "1iB",
         "1MBit",
-        "１MB",
+        "\uff11MB",
         10**18,
         "9" * 16,
         [],

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import pytest
@@ -141,17 +140,18 @@ def test_an_application_starts_while_the_archive_still_waits_for_its_database(ho
 
 
 def test_a_changed_setting_restarts_it_and_without_archive_it_goes(host, playbook, process):
-    databases = json.loads(host.check_output("litekeep config"))["databases"]
-    assert databases["events"]["archive"] is True
     events = {"name": "events", "path": DATABASE, "services": [SERVICE], "archive": True}
+    later = {"name": "later", "path": "/var/lib/litekeep-later/app.db", "archive": False}
+    archived = host.check_output("find /var/lib/litekeep -path '*/later/archive/*' -name '*.zst'")
     before = shown(host, ARCHIVE, "InvocationID")
-    playbook("install.yml", sqlite_backup_databases=[{**events, "archive_settings": {"heartbeat": "2s"}}])
+    playbook("install.yml", sqlite_backup_databases=[{**events, "archive_settings": {"heartbeat": "2s"}}, later])
     assert shown(host, ARCHIVE, "InvocationID") != before
-    assert shown(host, LATER, "ActiveState", "UnitFileState")["ActiveState"] == "inactive"
-    playbook("install.yml", sqlite_backup_databases=[{**events, "archive": False}])
-    assert shown(host, ARCHIVE, "ActiveState") == {"ActiveState": "inactive"}
-    assert host.check_output("find /etc/systemd -name 'litekeep-archive@?*.service*'") == ""
-    assert host.check_output("find /var/lib/litekeep -path '*/events/archive/*' -name '*.zst'") != ""
+    assert shown(host, LATER, "ActiveState") == {"ActiveState": "inactive"}
+    assert host.check_output("find /etc/systemd -name 'litekeep-archive@later*'") == ""
+    assert shown(host, "litekeep-backup@later.timer", "ActiveState") == {"ActiveState": "active"}
+    assert archived in host.check_output("find /var/lib/litekeep -path '*/later/archive/*' -name '*.zst'")
     playbook("install.yml")
-    assert shown(host, ARCHIVE, "ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
+    for unit in (ARCHIVE, LATER):
+        wanted = {"ActiveState": "active", "UnitFileState": "enabled"}
+        assert shown(host, unit, *wanted) == wanted
     running_timeline(host)

@@ -10,6 +10,9 @@ import pytest
 from conftest import DATABASE, SERVICE, query, shown
 from history import ALL_ROWS, ARCHIVE, History, eventually, host_time, listed, running_timeline
 
+# The release with the older systemd and SQLite; test_archive_service.py looks at both.
+testinfra_hosts = ["podman://litekeep-pitr-debian12"]
+
 
 @pytest.fixture(scope="module")
 def history(host):
