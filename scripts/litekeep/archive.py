@@ -172,6 +172,7 @@ class Archiver:
             if time.monotonic() >= tend_at:
                 tend_at = time.monotonic() + _TEND_EVERY
                 follower.attempt(base.tend)
+                follower.note = base.trouble
                 self.notifier.alive()
                 trouble = follower.trouble or base.trouble
                 self.notifier.status(trouble or f"archiving; WAL {size_text(follower.wal_size)}")
@@ -187,10 +188,12 @@ class Archiver:
         started = now()
         if timelines:
             newest = timelines[-1]
+            seen = hold.look().position
             why_not = why_not_resumed(hold, newest)
             if not why_not and started >= newest.until:
                 self.say(f"going on with timeline {newest.id} after {newest.segments[-1].name}")
-                return ArchiveWriter.resume(newest, self.database.compression_level, settings.reserve), newest.until
+                level = self.database.compression_level
+                return ArchiveWriter.resume(newest, level, settings.reserve, seen), newest.until
             reason = reason or why_not or "the clock was set back while no archiver ran"
         reason = reason or "archiving began"
         number = 1 + max((timeline.number for timeline in timelines), default=0)

@@ -33,7 +33,7 @@ from .timeline import (
     segment_file,
 )
 from .timelinefile import segment_from
-from .walfile import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, IndexState
+from .walfile import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, IndexState, WalPosition
 
 _RESOLUTION = 50  # milliseconds
 
@@ -102,13 +102,19 @@ class ArchiveWriter:
         return writer
 
     @classmethod
-    def resume(cls, timeline: Timeline, level: int, reserve: int) -> ArchiveWriter:
-        """Go on with a timeline whose last segment still stands in the WAL. Clears away what a crash left."""
+    def resume(cls, timeline: Timeline, level: int, reserve: int, seen: WalPosition | None) -> ArchiveWriter:
+        """Go on with a timeline whose last segment still stands in the WAL. Clears away what a crash left.
+
+        seen: the WAL's position when that was found out.
+        """
         writer = cls(timeline.folder, level, reserve)
         last = timeline.segments[-1]
         writer.round, writer.salts, writer.frame, writer.on_disk = last.round, last.salts, last.last, last.last
         writer.empty = list(timeline.runs[-1].empty)
         writer._page_size = last.page_size
+        if seen is not None and seen.salts == last.salts:
+            # The reader may sit on mark 0: until it is taken over, what came meanwhile can leave the WAL.
+            writer.frame = max(last.last, seen.frame)
         writer._sequence, writer._last = timeline.sequence, timeline.last
         _cut_torn_line(os.path.join(writer.folder, RECORDS))
         for segment in timeline.segments:
@@ -143,7 +149,7 @@ class ArchiveWriter:
         """
         salts, frame = state.position.salts, state.position.frame
         if salts != self.salts:
-            if self.on_disk < self.frame and self._open is None:
+            if self.behind:
                 raise LostError("the WAL began anew before its last commits could be stored")
             if frame == 0:
                 if salts not in self.empty:
@@ -191,9 +197,8 @@ class ArchiveWriter:
             first = self.on_disk + 1
             path = os.path.join(self.folder, partial_name(self.round, first))
             remove_tree(path)
-            self._open = _Open(
-                store.StreamWriter(path, self._level), first, self.empty if first == 1 else [], unchanged
-            )
+            before = list(self.empty) if first == 1 else []
+            self._open = _Open(store.StreamWriter(path, self._level), first, before, unchanged)
             position = 0 if first == 1 else walfile.frame_offset(first, self._page_size)
         else:
             position = walfile.frame_offset(self.frame + 1, self._page_size)

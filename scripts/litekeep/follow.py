@@ -77,7 +77,10 @@ def why_not_resumed(hold: Hold, timeline: Timeline) -> str:
 
 
 class Follower:
-    """Takes over what is committed. ``trouble``: what keeps it from storing, empty when nothing does."""
+    """Takes over what is committed.
+
+    trouble: what keeps it from storing, empty when nothing does. note: another trouble that heartbeats shall tell.
+    """
 
     def __init__(self, hold: Hold, writer: ArchiveWriter, settings: ArchiveSettings, since: dt.datetime) -> None:
         self._hold = hold
@@ -85,7 +88,7 @@ class Follower:
         self._settings = settings
         self._clock = Clock(since)
         self.unchanged = since
-        self.trouble = ""
+        self.trouble = self.note = ""
         self._seen: IndexState | None = None
         self._latest: IndexState | None = None
         self._flush_at: float | None = None
@@ -136,13 +139,13 @@ class Follower:
         """Store what was taken over, and say up to when that is all. Raises OSError."""
         self._writer.flush()
         if not self._writer.behind:
-            self._writer.heartbeat(self.unchanged)
+            self._writer.heartbeat(self.unchanged, self.note)
         self._writer.merge()
 
     def _look(self, clock: float) -> None:
         before = self._clock.before()
         self._latest = self._hold.look()
-        if self._latest == self._seen and not self._writer.behind:
+        if self._has_all:
             self.unchanged = before
         elif clock >= self._store_at:
             self._active_until = clock + 1.0
@@ -164,10 +167,15 @@ class Follower:
             self._heartbeat_at = clock + self._settings.heartbeat
             self._writer.merge()
             self.trouble = ""
-        elif self._flush_at is None and clock >= self._heartbeat_at and not self._writer.behind:
+        elif self._flush_at is None and clock >= self._heartbeat_at and self._has_all:
             self._heartbeat_at = clock + self._settings.heartbeat
-            self._writer.heartbeat(self.unchanged)
+            self._writer.heartbeat(self.unchanged, self.note)
             self.trouble = ""
+
+    @property
+    def _has_all(self) -> bool:
+        """Whether all that was seen was taken over."""
+        return self._latest == self._seen and not self._writer.behind
 
     def _relieve(self, clock: float) -> None:
         if self.wal_size < self._settings.relief or clock < self._relieve_at or self._writer.behind:

@@ -88,6 +88,8 @@ def _archive(repository: Repository, database: Database, catalogue: Catalogue) -
     hangs = newest is not None and bool(windows) and windows[-1].timeline.id == newest.id
     if newest is not None and not hangs and not newest.problems:
         findings.append(f"the timeline {newest.id} has no base backup yet, so it restores nothing")
+    if running and newest is not None and newest.trouble:
+        findings.append(f"the archive: {newest.trouble}")
     late = _ARCHIVE_LATE + 3 * database.archive_settings.heartbeat
     if running and newest is not None and (now() - newest.until).total_seconds() > late:
         findings.append(

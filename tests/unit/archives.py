@@ -134,7 +134,7 @@ class Scene:
     def resume(self) -> None:
         """The archiver died, and another goes on."""
         self.writer.drop()
-        self.writer = ArchiveWriter.resume(self.read(), 2, self.reserve)
+        self.writer = ArchiveWriter.resume(self.read(), 2, self.reserve, self.hold.look().position)
 
     def close(self) -> None:
         self.writer.drop()
