@@ -11,6 +11,8 @@ from history import ALL_ROWS, ARCHIVE, eventually, host_time, listed, running_ti
 
 LATER = "litekeep-archive@later.service"
 
+testinfra_hosts = ["podman://litekeep-pitr-debian12", "podman://litekeep-pitr-debian13"]
+
 
 @pytest.fixture
 def process(host):

@@ -10,7 +10,7 @@ import pytest
 from conftest import DATABASE, SERVICE, query, shown
 from history import ALL_ROWS, ARCHIVE, History, eventually, host_time, listed, running_timeline
 
-# The release with the older systemd and SQLite; test_archive_service.py looks at both.
+# The release with the older SQLite; test_archive_service.py looks at both.
 testinfra_hosts = ["podman://litekeep-pitr-debian12"]
 
 
