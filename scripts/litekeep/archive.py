@@ -8,6 +8,7 @@ interval. Where continuity cannot be proven, a new timeline begins, with a base 
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import datetime as dt
 import os
@@ -152,7 +153,8 @@ class Archiver:
     def _follow(self, folder: str, hold: Hold, reason: str) -> None:
         """One timeline, until stopped or lost."""
         writer, since = self._writer(folder, hold, reason)
-        follower = Follower(hold, writer, self.database.archive_settings, since)
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        follower = Follower(hold, writer, self.database.archive_settings, since, pool)
         base = BaseBackup(self.start_backup, lambda: self._hangs(follower, writer.id), self.say)
         try:
             self._turns(follower, base)
@@ -163,6 +165,8 @@ class Archiver:
                 follower.finish()
             except (OSError, LitekeepError) as problem:
                 self.say(f"what was committed last could not be stored: {problem}")
+            # Before the hold goes: a sync of it may be under way.
+            pool.shutdown()
 
     def _turns(self, follower: Follower, base: BaseBackup) -> None:
         tend_at, said = 0.0, ""
@@ -171,7 +175,7 @@ class Archiver:
             follower.turn()
             if time.monotonic() >= tend_at:
                 tend_at = time.monotonic() + _TEND_EVERY
-                follower.attempt(base.tend)
+                base.tend()
                 follower.note = base.trouble
                 self.notifier.alive()
                 trouble = follower.trouble or base.trouble
@@ -179,7 +183,7 @@ class Archiver:
                 if follower.trouble != said:
                     said = follower.trouble
                     self.say(said or "the archive can be written again")
-        follower.turn()
+        follower.turn(last=True)
 
     def _writer(self, folder: str, hold: Hold, reason: str) -> tuple[ArchiveWriter, dt.datetime]:
         """Go on with the newest timeline where that is proven; else begin a new one."""
@@ -188,8 +192,10 @@ class Archiver:
         started = now()
         if timelines:
             newest = timelines[-1]
-            seen = hold.look().position
             why_not = why_not_resumed(hold, newest)
+            seen = hold.look().position
+            if not why_not and seen.salts != newest.segments[-1].salts:
+                why_not = "the WAL began anew when the archiver began"
             if not why_not and started >= newest.until:
                 self.say(f"going on with timeline {newest.id} after {newest.segments[-1].name}")
                 level = self.database.compression_level

@@ -11,12 +11,14 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import store, walfile
+from . import walfile
 from .files import CHUNK, append_bytes, free_bytes, remove_tree, sync_directory, write_durably
 from .hold import Hold, LostError
+from .store import Stored, StreamWriter, concatenate
 from .timefmt import size_text, to_text
 from .timeline import (
     FORMAT,
@@ -24,6 +26,7 @@ from .timeline import (
     PARTIAL,
     RECORDS,
     VERSION,
+    Position,
     Salts,
     Segment,
     Timeline,
@@ -46,7 +49,7 @@ class StorageError(OSError):
 class _Open:
     """The segment that is being written."""
 
-    file: store.StreamWriter
+    file: StreamWriter
     first: int
     before: list[Salts]
     begun: dt.datetime
@@ -62,10 +65,19 @@ class _Open:
         self.marks.append((unchanged, observed, frame))
 
 
+@dataclass
+class _Sealed:
+    """A segment that waits to be made durable."""
+
+    part: _Open
+    values: dict[str, Any]
+
+
 class ArchiveWriter:
     """A timeline that grows. One process at a time; it holds the archive's lock.
 
-    round, salts, frame: the place up to which frames were taken over; on_disk: up to which they are in segments.
+    round, salts, frame: the place up to which frames were taken over. What waits for the disk is ``store``, ``merge``
+    and ``heartbeat``: another thread may do it, one call at a time, while this one goes on taking over.
     """
 
     def __init__(self, folder: str, level: int, reserve: int) -> None:
@@ -75,8 +87,11 @@ class ArchiveWriter:
         self.round = 0
         self.salts: Salts | None = None
         self.frame = 0
-        self.on_disk = 0
         self.empty: list[Salts] = []
+        self._next = 1
+        self._stored = Position(0, 0)
+        self._waiting: list[_Sealed] = []
+        self._lost = False
         self._page_size = 0
         self._open: _Open | None = None
         self._dropped: dt.datetime | None = None
@@ -109,7 +124,8 @@ class ArchiveWriter:
         """
         writer = cls(timeline.folder, level, reserve)
         last = timeline.segments[-1]
-        writer.round, writer.salts, writer.frame, writer.on_disk = last.round, last.salts, last.last, last.last
+        writer.round, writer.salts, writer.frame = last.round, last.salts, last.last
+        writer._next, writer._stored = last.last + 1, last.end
         writer.empty = list(timeline.runs[-1].empty)
         writer._page_size = last.page_size
         if seen is not None and seen.salts == last.salts:
@@ -148,7 +164,7 @@ class ArchiveWriter:
         that was archived so far, OSError when the archive's disk refuses.
         """
         salts, frame = state.position.salts, state.position.frame
-        if salts != self.salts:
+        if self._lost or salts != self.salts:
             if self.behind:
                 raise LostError("the WAL began anew before its last commits could be stored")
             if frame == 0:
@@ -158,7 +174,7 @@ class ArchiveWriter:
             self._next_round(hold, state)
         if frame < self.frame:
             raise LostError(f"the WAL ends at frame {frame}, but {self.frame} were archived: its last commits are gone")
-        if frame == (self.frame if self._open else self.on_disk):
+        if frame == (self.frame if self._open else self._next - 1):
             return False
         # Marks of a segment that had to be dropped are gone; what it held was seen to change since then.
         unchanged = self._dropped or unchanged
@@ -174,31 +190,26 @@ class ArchiveWriter:
 
     @property
     def behind(self) -> bool:
-        """Whether frames that were seen are in no segment, open ones included."""
-        return self._open is None and self.on_disk < self.frame
+        """Whether frames that were seen are in no segment, stored, waiting or open."""
+        return self._lost or (self._open is None and self._next <= self.frame)
 
     def _next_round(self, hold: Hold, state: IndexState) -> None:
-        self.flush()
+        self.seal()
         header = walfile.parse_header(os.pread(hold.wal, WAL_HEADER_SIZE, 0))
         if header is None or header.salts != state.position.salts or header.page_size != state.page_size:
             raise LostError("the WAL's header does not belong to the wal-index")
-        self.round, self.salts, self.frame, self.on_disk = self.round + 1, header.salts, 0, 0
+        self.round, self.salts, self.frame, self._next = self.round + 1, header.salts, 0, 1
         self._page_size = header.page_size
-        if self._parts:
-            self._closed.append(self._parts)
-            self._parts = []
 
     def _copy(self, hold: Hold, state: IndexState, unchanged: dt.datetime) -> _Open:
         """Frames into the open segment, a new one if none is open."""
         last = state.position.frame
-        if free_bytes(self.folder) < self._reserve:
-            raise StorageError(f"less than {size_text(self._reserve)} free in {self.folder}")
         if self._open is None:
-            first = self.on_disk + 1
+            first = self._next
             path = os.path.join(self.folder, partial_name(self.round, first))
             remove_tree(path)
             before = list(self.empty) if first == 1 else []
-            self._open = _Open(store.StreamWriter(path, self._level), first, before, unchanged)
+            self._open = _Open(StreamWriter(path, self._level), first, before, unchanged)
             position = 0 if first == 1 else walfile.frame_offset(first, self._page_size)
         else:
             position = walfile.frame_offset(self.frame + 1, self._page_size)
@@ -235,30 +246,63 @@ class ArchiveWriter:
             raise LostError("the WAL's last frame is not the commit that the wal-index names")
 
     def flush(self) -> bool:
-        """Make the open segment durable, with its record; False when there is none. Raises OSError."""
-        part = self._open
-        if part is None:
+        """Make all that was taken over durable, here and now; False when that was nothing. Raises OSError."""
+        if not self.seal():
             return False
         try:
-            stored = part.file.finish()
-            values = self._segment_values(part, stored)
-            self._record(values)
+            self.store()
         except BaseException:
-            self.drop()
+            self.abandon()
             raise
-        segment = segment_from(self.folder, values)
-        self._open, self.on_disk = None, self.frame
-        self._parts.append(segment)
-        # Empty WALs that were seen since the segment was opened belong to the next round.
-        self.empty = self.empty[len(part.before) :]
-        os.rename(part.file.path, os.path.join(self.folder, segment.name))
-        sync_directory(self.folder)
         return True
 
-    def _segment_values(self, part: _Open, stored: store.Stored) -> dict[str, Any]:
+    def seal(self) -> bool:
+        """End the open segment; whether one waits to be stored now. Raises OSError."""
+        part = self._open
+        if part is not None:
+            try:
+                values = self._segment_values(part, part.file.seal())
+            except BaseException:
+                self.drop()
+                raise
+            self._waiting.append(_Sealed(part, values))
+            self._open, self._next = None, self.frame + 1
+            # Empty WALs that were seen since the segment was opened belong to the next round.
+            self.empty = self.empty[len(part.before) :]
+        return bool(self._waiting)
+
+    def store(self) -> None:
+        """Make the sealed segments durable, each with its record. Raises OSError: then they must be abandoned."""
+        while self._waiting:
+            sealed = self._waiting[0]
+            if free_bytes(self.folder) < self._reserve:
+                raise StorageError(f"less than {size_text(self._reserve)} free in {self.folder}")
+            sealed.part.file.sync()
+            self._record({"kind": "segment", "sequence": self._sequence + 1, **sealed.values})
+            segment = segment_from(self.folder, {"sequence": self._sequence, **sealed.values})
+            if self._parts and self._parts[-1].round != segment.round:
+                self._closed.append(self._parts)
+                self._parts = []
+            self._parts.append(segment)
+            self._stored = segment.end
+            self._waiting.pop(0)
+            os.rename(sealed.part.file.path, os.path.join(self.folder, segment.name))
+            sync_directory(self.folder)
+
+    def abandon(self) -> None:
+        """Forget what could not be stored, and what was taken over after it; its frames may still be in the WAL."""
+        if not self._waiting:
+            return
+        self._dropped = self._waiting[0].part.begun
+        self._lost = self._waiting[0].values["round"] != self.round
+        for sealed in self._waiting:
+            sealed.part.file.discard()
+        self._waiting = []
+        self.drop()
+        self._next = self._stored.frame + 1 if self._stored.round == self.round else 1
+
+    def _segment_values(self, part: _Open, stored: Stored) -> dict[str, Any]:
         return {
-            "kind": "segment",
-            "sequence": self._sequence + 1,
             "round": self.round,
             "first": part.first,
             "last": self.frame,
@@ -283,13 +327,16 @@ class ArchiveWriter:
             self._dropped = self._dropped or self._open.begun
             self._open = None
 
-    def heartbeat(self, until: dt.datetime, trouble: str = "") -> None:
-        """Record that up to that moment nothing was committed that is not in a segment. Raises OSError."""
+    def heartbeat(self, until: dt.datetime, trouble: str = "", empty: Sequence[Salts] | None = None) -> None:
+        """Record that up to that moment nothing was committed that is not in a segment. Raises OSError.
+
+        empty: salts of the empty WALs seen until then, where the caller's thread is not the one that takes over.
+        """
         values = {
             "sequence": self._sequence,
             "record": self._last,
             "until": to_text(until),
-            "empty": [list(pair) for pair in self.empty],
+            "empty": [list(pair) for pair in (self.empty if empty is None else empty)],
             "trouble": trouble,
         }
         write_durably(os.path.join(self.folder, HEARTBEAT), seal(values)[0].decode())
@@ -331,7 +378,7 @@ def merge_round(segments: list[Segment]) -> None:
     folder, merged = segments[0].folder, file_name(segments[0].round, segments[0].first, segments[-1].last)
     path, partial = os.path.join(folder, merged), os.path.join(folder, PARTIAL + merged)
     if not os.path.exists(path):
-        store.concatenate([(segment_file(s)[0], s.stored) for s in segments], partial)
+        concatenate([(segment_file(s)[0], s.stored) for s in segments], partial)
         os.rename(partial, path)
         sync_directory(folder)
     for segment in segments:

@@ -11,6 +11,8 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from .errors import LitekeepError
+
 Say = Callable[[str], None]
 
 _PAUSES = (10.0, 3600.0)
@@ -36,6 +38,12 @@ class BaseBackup:
         """Look after it; returns at once. ``trouble`` says what is wrong, empty when nothing is."""
         if self._done or time.monotonic() < self._next:
             return
+        try:
+            self._tend()
+        except (OSError, LitekeepError) as problem:
+            self._fail(f"the base backup could not be taken: {problem}")
+
+    def _tend(self) -> None:
         if self._child is None:
             self._done = self._hangs()
             if not self._done:
@@ -44,15 +52,14 @@ class BaseBackup:
             code, self._child = self._child.returncode, None
             self._done = self._hangs()
             if not self._done:
-                self._fail(code)
+                unknown = "the base backup's place in the WAL is not known"
+                self._fail(f"the base backup failed (exit code {code})" if code else unknown)
         if self._done:
             self.trouble = ""
             self._say("the timeline has its base backup")
 
-    def _fail(self, code: int) -> None:
-        self.trouble = (
-            f"the base backup failed (exit code {code})" if code else "the base backup's place in the WAL is not known"
-        )
+    def _fail(self, trouble: str) -> None:
+        self.trouble = trouble
         self._say(f"{self.trouble}; until there is one this timeline can restore nothing; again in {self._pause:.0f} s")
         self._next = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _PAUSES[1])

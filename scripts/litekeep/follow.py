@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import datetime as dt
 import hashlib
 import os
@@ -28,6 +29,8 @@ _TICK = dt.timedelta(milliseconds=1)
 # Seconds to ask for the write lock, and between two attempts at relief.
 _RELIEF_PATIENCE = 0.2
 _RELIEF_PAUSES = (1.0, 60.0)
+# A disk that takes longer than that to sync is busy: relief can wait until the WAL is twice as large.
+_BUSY_DISK = 0.2
 _DISK_MARGIN = 64_000_000
 
 
@@ -80,9 +83,21 @@ class Follower:
     """Takes over what is committed.
 
     trouble: what keeps it from storing, empty when nothing does. note: another trouble that heartbeats shall tell.
+    pool: one thread that waits for the disk. This one must not: while it holds the WAL, an application's own checkpoint
+    may be waiting for it, with all writers behind.
     """
 
-    def __init__(self, hold: Hold, writer: ArchiveWriter, settings: ArchiveSettings, since: dt.datetime) -> None:
+    def __init__(
+        self,
+        hold: Hold,
+        writer: ArchiveWriter,
+        settings: ArchiveSettings,
+        since: dt.datetime,
+        pool: concurrent.futures.Executor,
+    ) -> None:
+        self._pool = pool
+        self._job: concurrent.futures.Future[None] | None = None
+        self._synced: float | None = None
         self._hold = hold
         self._writer = writer
         self._settings = settings
@@ -106,12 +121,13 @@ class Follower:
         state = self._latest
         return 0 if state is None else state.position.frame * (FRAME_HEADER_SIZE + state.page_size)
 
-    def turn(self) -> None:
-        """Look once, and do what is due.
+    def turn(self, last: bool = False) -> None:
+        """Look once, and do what is due. The last time whatever trouble there was before.
 
         Raises LostError when continuity is lost. What the archive's disk refuses is ``trouble``, and tried again.
         """
         clock = time.monotonic()
+        self._store_at = clock if last else self._store_at
         if clock >= self._check_at:
             self._hold.check()
             self._check_at = clock + _CHECK_EVERY
@@ -137,10 +153,29 @@ class Follower:
 
     def finish(self) -> None:
         """Store what was taken over, and say up to when that is all. Raises OSError."""
+        if self._job is not None:
+            concurrent.futures.wait([self._job])
+            self._reap()
         self._writer.flush()
         if not self._writer.behind:
             self._writer.heartbeat(self.unchanged, self.note)
         self._writer.merge()
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        self._job = self._pool.submit(work)
+        self._reap()
+
+    def _reap(self) -> bool:
+        """Whether nothing is under way. Raises what the last job raised."""
+        if self._job is not None and self._job.done():
+            job, self._job = self._job, None
+            try:
+                job.result()
+            except BaseException:
+                self._writer.abandon()
+                raise
+            self.trouble = ""
+        return self._job is None
 
     def _look(self, clock: float) -> None:
         before = self._clock.before()
@@ -161,16 +196,21 @@ class Follower:
             self.unchanged = observed
 
     def _store(self, clock: float) -> None:
+        if not self._reap():
+            return
         if self._flush_at is not None and (clock >= self._flush_at or self._writer.open_size > _SEGMENT_SIZE):
             self._flush_at = None
-            self._writer.flush()
             self._heartbeat_at = clock + self._settings.heartbeat
-            self._writer.merge()
-            self.trouble = ""
+            if self._writer.seal():
+                self._submit(self._write)
         elif self._flush_at is None and clock >= self._heartbeat_at and self._has_all:
             self._heartbeat_at = clock + self._settings.heartbeat
-            self._writer.heartbeat(self.unchanged, self.note)
-            self.trouble = ""
+            until, note, empty = self.unchanged, self.note, list(self._writer.empty)
+            self._submit(lambda: self._writer.heartbeat(until, note, empty))
+
+    def _write(self) -> None:
+        self._writer.store()
+        self._writer.merge()
 
     @property
     def _has_all(self) -> bool:
@@ -180,11 +220,18 @@ class Follower:
     def _relieve(self, clock: float) -> None:
         if self.wal_size < self._settings.relief or clock < self._relieve_at or self._writer.behind:
             return
-        if self._hold.relieve(self._take, _RELIEF_PATIENCE):
-            self._relief_pause = _RELIEF_PAUSES[0]
-        else:
-            self._relief_pause = min(2 * self._relief_pause, _RELIEF_PAUSES[1])
+        if self._synced is None and self._job is None:
+            self._submit(self._sync)
+        if self._synced is None:
+            return
+        busy, self._synced = self._synced > _BUSY_DISK, None
+        if not (busy and self.wal_size < 2 * self._settings.relief):
+            done = self._hold.relieve(self._take, _RELIEF_PATIENCE)
+            self._relief_pause = _RELIEF_PAUSES[0] if done else min(2 * self._relief_pause, _RELIEF_PAUSES[1])
         self._relieve_at = time.monotonic() + self._relief_pause
+
+    def _sync(self) -> None:
+        self._synced = self._hold.sync()
 
     def _guard(self) -> None:
         """The application's disk comes before the archive."""

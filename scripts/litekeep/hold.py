@@ -108,6 +108,16 @@ class Hold:
         _end(held)
         self._readers = [spare, held]
 
+    def sync(self) -> float:
+        """Bring what is dirty in the page cache to disk, before anybody has to wait for it in ``relieve``.
+
+        Any thread may do it. Returns the seconds it took. Raises OSError.
+        """
+        begun = time.monotonic()
+        os.fdatasync(self._wal)
+        os.fdatasync(self._database)
+        return time.monotonic() - begun
+
     def relieve(self, copy: Callable[[IndexState], None], patience: float) -> bool:
         """Bring all of the WAL into the database file, so that the next writer begins it anew.
 
@@ -116,9 +126,6 @@ class Hold:
         ``patience`` seconds, or when other readers stand in the way.
         """
         writer, checkpointer = self._for_writing()
-        # What is dirty in the page cache goes to disk before anybody has to wait for it.
-        os.fdatasync(self._wal)
-        os.fdatasync(self._database)
         if not _lock(writer, patience):
             return False
         try:

@@ -89,9 +89,10 @@ def _load(segment: Segment, spare: str) -> _Loaded:
     except VerificationError as problem:
         raise _damaged(segment, problem.expected, problem.found) from problem
     size = FRAME_HEADER_SIZE + segment.page_size
-    if len(loaded.content) != _offset(segment, segment.first) + (segment.last - segment.first + 1) * size:
+    found = len(loaded.content)
+    if found != _offset(segment, segment.first) + (segment.last - segment.first + 1) * size:
         loaded.close()
-        raise _damaged(segment, f"frames {segment.first} to {segment.last}", f"{len(loaded.content)} bytes")
+        raise _damaged(segment, f"frames {segment.first} to {segment.last}", f"{found} bytes")
     header = parse_header(bytes(loaded.content[:WAL_HEADER_SIZE])) if segment.first == 1 else None
     if segment.first == 1 and (header is None or header.salts != segment.salts):
         loaded.close()

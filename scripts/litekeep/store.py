@@ -121,11 +121,9 @@ class StreamWriter:
         self._stored_hash.update(block)
         self._stored_size += len(block)
 
-    def finish(self) -> Stored:
-        """Write what is left, and sync. Raises OSError."""
+    def seal(self) -> Stored:
+        """Write what is left; no more will come. Raises OSError."""
         self._store(self._compressor.flush())
-        os.fsync(self._descriptor)
-        self._close()
         return Stored(
             os.path.basename(self.path),
             self.size,
@@ -133,6 +131,11 @@ class StreamWriter:
             self._stored_size,
             self._stored_hash.hexdigest(),
         )
+
+    def sync(self) -> None:
+        """Make what was written durable, and close the file. Raises OSError."""
+        os.fsync(self._descriptor)
+        self._close()
 
     def discard(self) -> None:
         """Remove the file."""

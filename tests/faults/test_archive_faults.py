@@ -388,9 +388,12 @@ def test_nothing_of_the_users_database_is_changed(archive: Archive) -> None:
         app.do(INSERT)
         before = looks()
         with archived(archive):
-            for _number in range(400):
+
+            def began_anew() -> bool:
                 app.do(INSERT)
-            archive.wait_for(lambda: any(s.round > 1 for t in archive.timelines() for s in t.segments))
+                return any(segment.round > 1 for line in archive.timelines() for segment in line.segments)
+
+            archive.wait_for(began_anew)
             assert looks() == before
             archive.stop()
         assert looks() == before

@@ -217,15 +217,15 @@ def test_a_base_backup_that_fails_is_told_and_archiving_goes_on(
 def test_a_lost_lock_and_other_trouble_go_on_with_the_same_timeline_where_nothing_was_lost(
     policy: Kept, app: sqlite3.Connection, events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tend = archive.BaseBackup.tend
+    turn = archive.Follower.turn
     trouble: list[OSError] = []
 
-    def tending(base: archive.BaseBackup) -> None:
+    def turning(follower: archive.Follower, last: bool = False) -> None:
         if trouble:
             raise trouble.pop()
-        tend(base)
+        turn(follower, last)
 
-    monkeypatch.setattr(archive.BaseBackup, "tend", tending)
+    monkeypatch.setattr(archive.Follower, "turn", turning)
     with service(policy) as running:
         running.wait_for("has its base backup")
         # POSIX drops the locks of a process that closes any descriptor of the file.
@@ -235,6 +235,7 @@ def test_a_lost_lock_and_other_trouble_go_on_with_the_same_timeline_where_nothin
         app.execute("INSERT INTO events(kind) VALUES('archived')")
         trouble.append(BlockingIOError("Resource temporarily unavailable"))
         running.wait_for("Resource temporarily unavailable")
+        running.wait_for("going on with timeline", times=2)
         app.execute("INSERT INTO events(kind) VALUES('archived, too')")
     assert len(timelines(policy)) == 1
     assert restored(policy, tmp_path) == dump_of(app)

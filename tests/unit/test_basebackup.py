@@ -139,5 +139,7 @@ def test_a_process_that_cannot_be_started_is_told(said: list[str]) -> None:
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(["/nonexistent/python"])
 
-    with pytest.raises(OSError, match="No such file"):
-        BaseBackup(start, lambda: False, said.append).tend()
+    base = BaseBackup(start, lambda: False, said.append)
+    base.tend()
+    assert "could not be taken: [Errno 2] No such file" in base.trouble
+    assert base.trouble in said[-1]

@@ -154,7 +154,9 @@ def rewritten(scene: Scene, segment: Segment, change: Callable[[bytearray], obje
     path.unlink()
     out = store.StreamWriter(str(path), 2)
     out.write(bytes(block))
-    return dataclasses.replace(segment, stored=out.finish())
+    stored = out.seal()
+    out.sync()
+    return dataclasses.replace(segment, stored=stored)
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,9 @@ def streamed(path: Path, blocks: list[bytes]) -> Stored:
     for block in blocks:
         out.write(block)
     assert out.size == sum(map(len, blocks))
-    return out.finish()
+    stored = out.seal()
+    out.sync()
+    return stored
 
 
 @given(st.lists(st.binary(max_size=3000), max_size=5))
