@@ -102,8 +102,12 @@ def test_whatever_is_killed_a_restore_is_exact_or_refused(in_memory: Path) -> No
                     archive.start(base=chance.random() < 0.7)
                 if victim != "archiver":
                     work.start()
-                for _look in range(3):
-                    asked = dt.datetime.fromtimestamp(chance.uniform(begun, time.time()), dt.timezone.utc)
+                anywhere = [
+                    dt.datetime.fromtimestamp(chance.uniform(begun, time.time()), dt.timezone.utc) for _n in "12"
+                ]
+                # What kills leave can be gaps mostly: look where something was proven, too.
+                proven = [window.start + (window.end - window.start) * chance.random() for window in archive.windows()]
+                for asked in anywhere + proven[-2:]:
                     try:
                         point = archive.point(asked)
                     except NoRestorePointError as refusal:
