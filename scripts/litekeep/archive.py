@@ -14,7 +14,6 @@ import datetime as dt
 import os
 import sqlite3
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from .errors import LitekeepError, SourceError
 from .files import storage_errors
 from .follow import Follower, why_not_resumed
 from .hold import Hold, LostError
-from .notify import Notifier
+from .notify import Notifier, Stop
 from .repository import Repository
 from .source import identify, is_wal
 from .timefmt import now, size_text, to_id, to_text
@@ -54,7 +53,7 @@ class Archiver:
     database: Database
     start_backup: Callable[[], subprocess.Popen[bytes]]
     say: Say
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Stop = field(default_factory=Stop)
     notifier: Notifier = field(default_factory=Notifier)
     _directory_at_start: tuple[int, int] | None = None
 

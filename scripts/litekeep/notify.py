@@ -1,16 +1,49 @@
 # Copyright: (c) 2026, the Litekeep contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Words to systemd: ready, still alive, what it is doing now (sd_notify(3)). Without systemd nobody listens."""
+"""Between systemd and a service: ready, still alive, what it is doing now (sd_notify(3)); and that it is to stop."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 
 
+class Stop:
+    """A request to stop that a signal handler may make.
+
+    A handler that calls ``threading.Event.set`` waits for ever when it interrupts that event's own ``wait``: both take
+    the same lock, which is not reentrant. This one takes none.
+    """
+
+    def __init__(self) -> None:
+        self._wanted = False
+        self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def __del__(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def set(self) -> None:
+        """Ask for it; again is the same."""
+        self._wanted = True
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._writer, b"x")
+
+    def is_set(self) -> bool:
+        """Whether it was asked for."""
+        return self._wanted
+
+    def wait(self, seconds: float) -> bool:
+        """The same, after so many seconds at most."""
+        if not self._wanted:
+            select.select([self._reader], [], [], seconds)
+        return self._wanted
+
+
 class Notifier:
-    """Sends to the socket that systemd names in NOTIFY_SOCKET."""
+    """Sends to the socket that systemd names in NOTIFY_SOCKET. Without systemd nobody listens."""
 
     def __init__(self) -> None:
         address = os.environ.get("NOTIFY_SOCKET", "")

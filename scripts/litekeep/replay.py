@@ -22,8 +22,9 @@ from .timefmt import to_text
 from .timeline import Position, Segment, read_segment, segment_file
 from .walfile import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, parse_header
 
-_IN_MEMORY = 64 << 20
-_AHEAD = 2
+_IN_MEMORY = 32 << 20
+_LOADERS = 2
+_AHEAD = 3
 _HEADER = struct.Struct(">II")
 
 
@@ -36,20 +37,24 @@ class _Loaded:
     close: Callable[[], None]
 
 
-def replay(path: str, segments: Sequence[Segment], end: Position, progress: Progress) -> int:
-    """Apply the segments, up to ``end``, to the base in the file ``path``. It is left to the caller to sync it.
+def replay(
+    path: str, write_base: Callable[[], None], segments: Sequence[Segment], end: Position, progress: Progress
+) -> int:
+    """Apply the segments, up to ``end``, to the base that ``write_base`` puts into the file ``path``.
 
-    Returns the number of pages of the database then. Raises VerificationError when a segment is not what was
-    archived; the file is worthless then. Memory: a byte a page of the database, and a few segments.
+    It is left to the caller to sync it. Returns the number of pages of the database then. Raises VerificationError when
+    a segment is not what was archived; the file is worthless then. Memory: a byte a page of the database, and a few
+    segments.
     """
     pages = 0
     written = bytearray()
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    descriptor = -1
     try:
         total = sum(segment.stored.size for segment in segments)
         done = 0
-        for loaded in _backwards(segments, f"{path}.segment"):
+        for loaded in _backwards(segments, f"{path}.segment", write_base):
             if not pages:
+                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
                 pages = _pages_at(loaded, end)
                 written = bytearray(pages + 1)
             _apply(descriptor, loaded, end, written)
@@ -57,19 +62,24 @@ def replay(path: str, segments: Sequence[Segment], end: Position, progress: Prog
             progress.advance("replay", done, total)
         os.ftruncate(descriptor, pages * segments[-1].page_size)
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
     return pages
 
 
-def _backwards(segments: Sequence[Segment], spare: str) -> Iterator[_Loaded]:
-    """The newest segment first. The next ones are decompressed in another thread meanwhile."""
+def _backwards(segments: Sequence[Segment], spare: str, meanwhile: Callable[[], None]) -> Iterator[_Loaded]:
+    """The newest segment first. The next ones are decompressed and hashed in other threads, from the start on."""
     waiting = [(segment, f"{spare}-{number}") for number, segment in enumerate(segments)]
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with concurrent.futures.ThreadPoolExecutor(_LOADERS) as pool:
         coming: list[concurrent.futures.Future[_Loaded]] = []
+        begun = False
         try:
             while waiting or coming:
                 while waiting and len(coming) < _AHEAD:
                     coming.append(pool.submit(_load, *waiting.pop()))
+                if not begun:
+                    meanwhile()
+                    begun = True
                 loaded = coming.pop(0).result()
                 try:
                     yield loaded
@@ -84,7 +94,7 @@ def _backwards(segments: Sequence[Segment], spare: str) -> Iterator[_Loaded]:
 def _load(segment: Segment, spare: str) -> _Loaded:
     """Decompress and prove a segment."""
     try:
-        blocks = read_segment(segment, Progress())
+        blocks = read_segment(segment, Progress(), twice=False)
         loaded = _in_file(segment, blocks, spare) if segment.stored.size > _IN_MEMORY else _in_memory(segment, blocks)
     except VerificationError as problem:
         raise _damaged(segment, problem.expected, problem.found) from problem

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import os
 import sqlite3
 import threading
@@ -264,14 +265,15 @@ def _build(
     manifest = chosen.manifest
     require_space({workspace.folder: chosen.size}, SAFE)
     with repository.lease(database.name):
-        file = manifest.files[0]
-        stored = os.path.join(chosen.backup.folder, file.name)
-        forward = chosen.point.end is not None and bool(chosen.point.segments)
-        write_blocks(store.read_back(stored, file, progress), workspace.new, sync=not forward)
-        journal.fingerprint = fingerprint_in(manifest)
-        if chosen.point.end is not None and forward:
-            replay(workspace.new, chosen.point.segments, chosen.point.end, progress)
+        file, point = manifest.files[0], chosen.point
+        base = store.read_back(os.path.join(chosen.backup.folder, file.name), file, progress, twice=False)
+        if point.end is not None and point.segments:
+            write_base = functools.partial(write_blocks, base, workspace.new, sync=False)
+            replay(workspace.new, write_base, point.segments, point.end, progress)
             journal.fingerprint = _checked(workspace.new, chosen, notes)
+        else:
+            write_blocks(base, workspace.new)
+            journal.fingerprint = fingerprint_in(manifest)
     notes += _attributes(chosen, workspace.target).apply(workspace.new)
     progress.step("restore: built")
     prove(workspace.new, journal.fingerprint)

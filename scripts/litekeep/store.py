@@ -187,17 +187,19 @@ def read_back(
     cancelled: threading.Event | None = None,
     original: str | None = None,
     part_at: int | None = None,
+    twice: bool = True,
 ) -> Iterator[bytes]:
     """Read a stored file and hand out its decompressed blocks; when the last one is through, all of it is proven.
 
     part_at: where in the file the expected bytes begin; without it they are the whole file.
 
-    The stored bytes by their hash; the content by its hash too, or against the file ``original``, byte by byte.
+    The stored bytes by their hash, the content by zstd's checksum and its size; and ``twice``, by its own hash, or
+    against the file ``original``, byte by byte: that proves the compression too, which a restore need not do again.
     Never hands out more than the expected size. Raises VerificationError that names the file, what was
     expected and what was found. What was handed out before that is worthless.
     """
     require_zstandard()
-    content = _Hashed(expected) if original is None else _Compared(expected, original)
+    content = _Compared(expected, original) if original else (_Hashed if twice else _Counted)(expected)
     try:
         with contextlib.closing(content), open(stored, "rb", buffering=0) as file:
             file.seek(part_at or 0)
@@ -226,43 +228,55 @@ def read_back(
         raise _damaged(stored, f"content of {expected.size} bytes, sha256 {expected.sha256}", difference)
 
 
-class _Hashed:
-    """Content that is proven by its hash."""
+class _Counted:
+    """Content that follows from proven bytes."""
 
     def __init__(self, expected: Stored) -> None:
         self._expected = expected
-        self._hash = hashlib.sha256()
         self.size = 0
 
     def take(self, block: bytes) -> None:
         """The next block."""
-        self._hash.update(block)
         self.size += len(block)
 
     def difference(self) -> str:
         """What is wrong with all that was taken, in words."""
-        found = self.size, self._hash.hexdigest()
-        if found == (self._expected.size, self._expected.sha256):
-            return ""
-        return f"content of {found[0]} bytes, sha256 {found[1]}"
+        return "" if self.size == self._expected.size else f"content of {self.size} bytes"
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-class _Compared:
+class _Hashed(_Counted):
+    """Content that is proven by its hash."""
+
+    def __init__(self, expected: Stored) -> None:
+        super().__init__(expected)
+        self._hash = hashlib.sha256()
+
+    def take(self, block: bytes) -> None:
+        """The next block."""
+        self._hash.update(block)
+        super().take(block)
+
+    def difference(self) -> str:
+        """What is wrong with all that was taken, in words."""
+        found = self._hash.hexdigest()
+        return super().difference() or ("" if found == self._expected.sha256 else f"sha256 {found}")
+
+
+class _Compared(_Counted):
     """Content that is proven against the file it was made from."""
 
     def __init__(self, expected: Stored, original: str) -> None:
-        self._expected = expected
+        super().__init__(expected)
         self._original = open(original, "rb", buffering=0)  # noqa: SIM115 (closed by close)
         self._equal = True
-        self.size = 0
 
     def take(self, block: bytes) -> None:
         """The next block."""
         self._equal = self._equal and os.pread(self._original.fileno(), len(block), self.size) == block
-        self.size += len(block)
+        super().take(block)
 
     def difference(self) -> str:
         """What is wrong with all that was taken, in words."""

@@ -214,15 +214,15 @@ def segment_file(segment: Segment) -> tuple[str, int]:
     return os.path.join(segment.folder, segment.name), 0
 
 
-def read_segment(segment: Segment, progress: Progress) -> Iterator[bytes]:
+def read_segment(segment: Segment, progress: Progress, twice: bool = True) -> Iterator[bytes]:
     """The segment's part of its round's WAL; when the last block is through, all of it is proven.
 
-    Raises VerificationError, as ``store.read_back`` does.
+    As ``store.read_back`` does it, with the same errors.
     """
     for attempt in range(3):
         path, offset = segment_file(segment)
         try:
-            yield from read_back(path, segment.stored, progress, part_at=offset)
+            yield from read_back(path, segment.stored, progress, part_at=offset, twice=twice)
             return
         except VerificationError as problem:
             # Merged away between a look and the next: nothing was handed out yet.

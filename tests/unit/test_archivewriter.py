@@ -460,7 +460,7 @@ def test_no_archived_round_depends_on_what_the_database_is_now(scene: Scene, tmp
         copy = tmp_path / "copy.db"
         copy.write_bytes(base.read_bytes())
         segments = [s for s in found.segments if Position(s.round, s.first) <= position]
-        replay(str(copy), segments, position, Progress())
+        replay(str(copy), lambda: None, segments, position, Progress())
         assert dump(copy) == state
     assert moments.state_at(found.runs[0], scene.at(9)).position == found.runs[0].end
 

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
-from litekeep.notify import Notifier
+from litekeep.notify import Notifier, Stop
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -67,3 +71,28 @@ def test_a_socket_that_is_gone_or_full_stops_nothing(systemd: socket.socket, tmp
     assert heard(systemd)
     systemd.close()
     notifier.alive()
+
+
+def test_a_signal_may_ask_to_stop_at_any_point_of_the_wait() -> None:
+    """With threading.Event this hangs within some hundred rounds: its set and its wait take the same lock."""
+    code = (
+        "import random, signal\n"
+        "from litekeep.notify import Stop\n"
+        "for number in range(5000):\n"
+        "    stop = Stop()\n"
+        "    signal.signal(signal.SIGALRM, lambda *_arguments: stop.set())\n"
+        "    signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 1e-3))\n"
+        "    while not stop.wait(1e-5):\n"
+        "        pass\n"
+        "assert stop.is_set() and stop.wait(3600)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment)
+
+
+def test_a_request_to_stop_may_be_repeated() -> None:
+    stop = Stop()
+    assert not stop.wait(0.001)
+    for _number in range(100_000):  # more than a pipe holds
+        stop.set()
+    assert stop.is_set()

@@ -24,13 +24,17 @@ from litekeep.timeline import Position, Segment
 QUIET = Progress()
 
 
+def base_stands() -> None:
+    """The base stands there already."""
+
+
 def needed(scene: Scene, end: Position) -> list[Segment]:
     return [s for s in scene.read().segments if Position(s.round, s.first) <= end]
 
 
 def rebuilt(scene: Scene, base: bytes, end: Position, place: Path) -> Path:
     place.write_bytes(base)
-    replay(str(place), needed(scene, end), end, QUIET)
+    replay(str(place), base_stands, needed(scene, end), end, QUIET)
     return place
 
 
@@ -132,7 +136,7 @@ def test_what_is_written_is_the_number_of_pages(scene: Scene, tmp_path: Path) ->
     base = scene.path.read_bytes()
     end = scene.commit(1, count=5)
     (tmp_path / "copy.db").write_bytes(base)
-    pages = replay(str(tmp_path / "copy.db"), needed(scene, end), end, QUIET)
+    pages = replay(str(tmp_path / "copy.db"), base_stands, needed(scene, end), end, QUIET)
     assert pages == scene.db.execute("PRAGMA page_count").fetchone()[0]
     assert (tmp_path / "copy.db").stat().st_size == pages * 4096
 
@@ -142,7 +146,7 @@ def test_what_is_written_is_the_number_of_pages(scene: Scene, tmp_path: Path) ->
 
 def refused(scene: Scene, segments: list[Segment], place: Path) -> VerificationError:
     with pytest.raises(VerificationError, match="is not what was archived") as caught:
-        replay(str(place), segments, segments[-1].end, QUIET)
+        replay(str(place), base_stands, segments, segments[-1].end, QUIET)
     return caught.value
 
 
@@ -203,7 +207,7 @@ def test_a_segment_that_was_changed_cut_or_lost_is_refused_and_named(scene: Scen
         path.unlink()
         assert str(path) in refused(scene, segments, place).what
         path.write_bytes(good)
-    replay(str(place), segments, segments[-1].end, QUIET)
+    replay(str(place), base_stands, segments, segments[-1].end, QUIET)
 
 
 @pytest.mark.parametrize("in_memory", [1 << 30, 1000])
@@ -245,4 +249,4 @@ def test_a_merged_round_that_was_changed_anywhere_is_refused(scene: Scene, tmp_p
         flip(merged, position)
         assert str(merged) in refused(scene, segments, place).what
         flip(merged, position)
-    replay(str(place), segments, segments[-1].end, QUIET)
+    replay(str(place), base_stands, segments, segments[-1].end, QUIET)
