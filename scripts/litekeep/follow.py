@@ -32,6 +32,15 @@ _RELIEF_PAUSES = (1.0, 60.0)
 # A disk that takes longer than that to sync is busy: relief can wait until the WAL is twice as large.
 _BUSY_DISK = 0.2
 _DISK_MARGIN = 64_000_000
+# Frames after which the hold moves on: as many as SQLite by itself lets come before a checkpoint ("PRAGMA
+# wal_autocheckpoint"). Moved on with every commit, every commit's own checkpoint would find something to do, and sync.
+_STEP = 1000
+# Before relief, so that little is left to be done while writers wait; and seconds to wait for that.
+_LAST_STEPS = 100
+_RELIEF_DUE = 2.0
+# Seconds without a commit after which nobody is hurt by moving on, and by relief.
+_QUIET = 0.1
+_VERY_QUIET = 1.0
 
 
 class Clock:
@@ -107,6 +116,8 @@ class Follower:
         self._seen: IndexState | None = None
         self._latest: IndexState | None = None
         self._flush_at: float | None = None
+        self._stepped: IndexState | None = None
+        self._committed_at = self._full_at = 0.0
         self._heartbeat_at = self._check_at = self._store_at = self._relieve_at = self._active_until = 0.0
         self._relief_pause = _RELIEF_PAUSES[0]
 
@@ -179,14 +190,35 @@ class Follower:
 
     def _look(self, clock: float) -> None:
         before = self._clock.before()
-        self._latest = self._hold.look()
+        state = self._latest = self._hold.look()
         if self._has_all:
             self.unchanged = before
         elif clock >= self._store_at:
-            self._active_until = clock + 1.0
-            with self._hold.step() as state:
-                self._take(state)
+            if self._seen is None or state.position != self._seen.position:
+                self._committed_at, self._active_until = clock, clock + 1.0
+            self._take(state)
             self._seen = state
+        if clock >= self._store_at and self._is_to_move_on(state, clock):
+            with self._hold.step() as later:
+                self._take(later)
+            # What came while the step began may lie behind its mark: then the next turn moves on again.
+            self._seen, self._stepped = later, state
+
+    def _is_to_move_on(self, state: IndexState, clock: float) -> bool:
+        """Whether the hold keeps a checkpoint from getting on that should."""
+        held = self._stepped
+        if held is None:
+            return True
+        if (held.position, held.backfilled) == (state.position, state.backfilled):
+            return False
+        if held.position.salts != state.position.salts:
+            waiting = state.position.frame
+        else:
+            waiting = state.position.frame - held.position.frame
+        enough = _LAST_STEPS if self.wal_size >= self._settings.relief else _STEP
+        quiet = clock - self._committed_at >= _QUIET
+        done = state.backfilled == state.position.frame
+        return waiting >= enough or quiet or done or self._hold.is_in_the_way()
 
     def _take(self, state: IndexState) -> None:
         observed = self._clock.after()
@@ -218,7 +250,7 @@ class Follower:
         return self._latest == self._seen and not self._writer.behind
 
     def _relieve(self, clock: float) -> None:
-        if self.wal_size < self._settings.relief or clock < self._relieve_at or self._writer.behind:
+        if not self._is_to_be_relieved(clock) or clock < self._relieve_at or self._writer.behind:
             return
         if self._synced is None and self._job is None:
             self._submit(self._sync)
@@ -229,6 +261,19 @@ class Follower:
             done = self._hold.relieve(self._take, _RELIEF_PATIENCE)
             self._relief_pause = _RELIEF_PAUSES[0] if done else min(2 * self._relief_pause, _RELIEF_PAUSES[1])
         self._relieve_at = time.monotonic() + self._relief_pause
+
+    def _is_to_be_relieved(self, clock: float) -> bool:
+        """When it is large and little of it is left to be done; or when nobody is at work."""
+        state = self._latest
+        if state is None or state.backfilled == state.position.frame:
+            return False
+        if clock - self._committed_at >= _VERY_QUIET:
+            return state.position.frame >= _STEP
+        if self.wal_size < self._settings.relief:
+            self._full_at = clock
+            return False
+        left = state.position.frame - state.backfilled
+        return left <= 2 * _LAST_STEPS or clock - self._full_at >= _RELIEF_DUE
 
     def _sync(self) -> None:
         self._synced = self._hold.sync()

@@ -15,8 +15,10 @@ in the same process; here they are closed together, and after the connections.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
+import struct
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -27,7 +29,10 @@ from .walfile import IndexState, read_index
 
 _PATIENCE = 0.25
 _SPIN = 0.0005
+_CHECKPOINT_LOCK = 121
 _READ_LOCKS = range(123, 128)
+# struct flock of the 64-bit fcntl(2): type, whence, start, length, pid.
+_LOCK = struct.Struct("hhqqi0q")
 
 
 class LostError(Exception):
@@ -75,8 +80,21 @@ class Hold:
 
     @property
     def wal(self) -> int:
-        """A descriptor of the WAL. What is committed in it stays as it is while a step is open."""
+        """A descriptor of the WAL. What ``look`` finds committed in it stays as it is until the next step ends.
+
+        A transaction on a read mark of 1 to 4 keeps the WAL from being reset. One on mark 0 lets it be reset once, when
+        all of it had been taken over, and never again before the next step.
+        """
         return self._wal
+
+    def is_in_the_way(self) -> bool:
+        """Whether somebody is at a checkpoint now: it may be waiting for this hold to move on, and writers for it."""
+        asked = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _CHECKPOINT_LOCK, 1, 0)
+        try:
+            answer: tuple[int, ...] = _LOCK.unpack(fcntl.fcntl(self._index, fcntl.F_GETLK, asked))
+        except (OSError, struct.error):
+            return True
+        return answer[0] != fcntl.F_UNLCK
 
     @property
     def inode(self) -> tuple[int, int]:

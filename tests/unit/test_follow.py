@@ -4,6 +4,8 @@ import dataclasses
 import datetime as dt
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +156,98 @@ def test_a_large_wal_is_brought_to_begin_anew(scene: Scene) -> None:
     assert follower.wal_size < 100_000
     follower.finish()
     assert [segment.round for segment in scene.read().segments][-1] == 2
+
+
+# -- how the hold moves on
+
+
+def count_steps(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    steps: list[int] = []
+    step = scene.hold.step
+
+    def counted() -> Any:
+        steps.append(1)
+        return step()
+
+    monkeypatch.setattr(scene.hold, "step", counted)
+    return steps
+
+
+def test_the_hold_moves_on_no_more_often_than_sqlite_checkpoints(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moved on with every commit, each commit's own checkpoint finds something to do, and syncs twice."""
+    monkeypatch.setattr(follow, "_QUIET", 3600.0)
+    monkeypatch.setattr(follow, "_STEP", 40)
+    follower = following(scene)
+    follower.turn()
+    steps = count_steps(scene, monkeypatch)
+    begun = scene.hold.look().position.frame
+    for _commit in range(60):
+        scene.insert()
+        follower.turn()
+    frames = scene.hold.look().position.frame - begun
+    assert frames >= 120
+    assert frames // 80 <= len(steps) <= frames // 40 + 1
+    follower.finish()
+    assert sum(segment.commits for segment in scene.read().segments) == 60
+
+
+@pytest.mark.parametrize("kind", ["FULL", "RESTART", "TRUNCATE"])
+def test_the_hold_moves_on_for_a_checkpoint_that_waits(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(follow, "_QUIET", 3600.0)
+    monkeypatch.setattr(follow, "_VERY_QUIET", 3600.0)
+    follower = following(scene)
+    follower.turn()
+    scene.insert(20)
+    follower.turn()
+    assert scene.hold.look().backfilled < scene.hold.look().position.frame
+    code = (
+        "import sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=300)\n"
+        f"print(db.execute('PRAGMA wal_checkpoint({kind})').fetchone()[0])\n"
+    )
+    waiting = subprocess.Popen([sys.executable, "-c", code, scene.path], stdout=subprocess.PIPE, text=True)
+    give_up_at = time.monotonic() + 60
+    while waiting.poll() is None and time.monotonic() < give_up_at:
+        follower.turn()
+        time.sleep(0.005)
+    waiting.kill()
+    assert waiting.communicate()[0] == "0\n"
+    scene.insert()
+    follower.turn()
+    follower.finish()
+    assert sum(segment.commits for segment in scene.read().segments) == 21
+
+
+def test_where_nobody_is_at_work_the_wal_is_relieved_long_before_it_is_large(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "_VERY_QUIET", 0.0)
+    monkeypatch.setattr(follow, "_STEP", 10)
+    follower = following(scene)
+    scene.insert(3)
+    for _turn in range(3):
+        follower.turn()
+    assert scene.hold.look().backfilled == 0
+    scene.insert(10)
+    for _turn in range(3):
+        follower.turn()
+    before = scene.hold.look()
+    assert before.backfilled == before.position.frame
+    scene.insert()
+    assert scene.hold.look().position.salts != before.position.salts
+
+
+def test_where_locks_cannot_be_asked_for_the_hold_moves_on_at_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_arguments: object) -> bytes:
+        raise OSError("no such thing here")
+
+    assert not scene.hold.is_in_the_way()
+    monkeypatch.setattr("litekeep.hold.fcntl.fcntl", refused)
+    assert scene.hold.is_in_the_way()
 
 
 def test_relief_is_tried_again_less_and_less_often_while_a_reader_is_in_the_way(
