@@ -175,13 +175,13 @@ class Archiver:
             if time.monotonic() >= tend_at:
                 tend_at = time.monotonic() + _TEND_EVERY
                 base.tend()
-                follower.note = base.trouble
+                follower.note = follower.damage or base.trouble
                 self.notifier.alive()
-                trouble = follower.trouble or base.trouble
-                self.notifier.status(trouble or f"archiving; WAL {size_text(follower.wal_size)}")
-                if follower.trouble != said:
-                    said = follower.trouble
-                    self.say(said or "the archive can be written again")
+                trouble = follower.trouble or follower.damage
+                self.notifier.status(trouble or base.trouble or f"archiving; WAL {size_text(follower.wal_size)}")
+                if trouble != said:
+                    said = trouble
+                    self.say(said or "archiving goes on as it should")
         follower.turn(last=True)
 
     def _writer(self, folder: str, hold: Hold, reason: str) -> tuple[ArchiveWriter, dt.datetime]:

@@ -92,6 +92,7 @@ class Follower:
     """Takes over what is committed.
 
     trouble: what keeps it from storing, empty when nothing does. note: another trouble that heartbeats shall tell.
+    damage: what keeps the hold from moving on.
     pool: one thread that waits for the disk. This one must not: while it holds the WAL, an application's own checkpoint
     may be waiting for it, with all writers behind.
     """
@@ -112,13 +113,14 @@ class Follower:
         self._settings = settings
         self._clock = Clock(since)
         self.unchanged = since
-        self.trouble = self.note = ""
+        self.trouble = self.note = self.damage = ""
         self._seen: IndexState | None = None
         self._latest: IndexState | None = None
         self._flush_at: float | None = None
         self._stepped: IndexState | None = None
         self._committed_at = self._full_at = 0.0
         self._heartbeat_at = self._check_at = self._store_at = self._relieve_at = self._active_until = 0.0
+        self._step_at = 0.0
         self._relief_pause = _RELIEF_PAUSES[0]
 
     @property
@@ -198,11 +200,22 @@ class Follower:
                 self._committed_at, self._active_until = clock, clock + 1.0
             self._take(state)
             self._seen = state
-        if clock >= self._store_at and self._is_to_move_on(state, clock):
+        if clock >= max(self._store_at, self._step_at) and self._is_to_move_on(state, clock):
+            self._move_on(state, clock)
+
+    def _move_on(self, state: IndexState, clock: float) -> None:
+        try:
             with self._hold.step() as later:
                 self._take(later)
+        except sqlite3.DatabaseError as problem:
+            if not sqlitefail.is_damage(problem):
+                raise
+            # The transaction of before is as good as ever, and what an application still commits is in the WAL.
+            self.damage = f"the database is damaged ({problem}); what is committed is archived all the same"
+            self._step_at = clock + _CHECK_EVERY
+        else:
             # What came while the step began may lie behind its mark: then the next turn moves on again.
-            self._seen, self._stepped = later, state
+            self._seen, self._stepped, self.damage = later, state, ""
 
     def _is_to_move_on(self, state: IndexState, clock: float) -> bool:
         """Whether the hold keeps a checkpoint from getting on that should."""
@@ -265,7 +278,7 @@ class Follower:
     def _is_to_be_relieved(self, clock: float) -> bool:
         """When it is large and little of it is left to be done; or when nobody is at work."""
         state = self._latest
-        if state is None or state.backfilled == state.position.frame:
+        if state is None or state.backfilled == state.position.frame or self.damage:
             return False
         if clock - self._committed_at >= _VERY_QUIET:
             return state.position.frame >= _STEP

@@ -215,7 +215,7 @@ def test_a_full_archive_disk_is_said_and_costs_nothing_once_there_is_room(in_mem
             during = moment()
             assert app.do(INSERT) is None, "the application goes on"
             ballast.unlink()
-            archive.wait_for(lambda: "can be written again" in archive.said())
+            archive.wait_for(lambda: "goes on as it should" in archive.said())
             after = looked_at(archive)
             archive.stop()
             assert not archive.gaps()

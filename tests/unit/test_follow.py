@@ -250,6 +250,34 @@ def test_where_locks_cannot_be_asked_for_the_hold_moves_on_at_once(
     assert scene.hold.is_in_the_way()
 
 
+def test_a_database_that_is_damaged_on_disk_is_archived_as_long_as_the_application_commits(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application has its pages in memory; the WAL is whole, and the transaction of before still holds it."""
+    monkeypatch.setattr(follow, "_QUIET", 0.0)
+    monkeypatch.setattr(follow, "_CHECK_EVERY", 0.0)
+    follower = following(scene, relief=1)
+    follower.turn()
+    scene.insert()
+    scene.hold.relieve(follower._take, 1.0)
+    header = scene.path.read_bytes()[:100]
+    with open(scene.path, "r+b") as file:
+        os.pwrite(file.fileno(), b"\xde\xad" * 50, 0)
+    for _commit in range(3):
+        scene.db.execute("INSERT INTO events(kind) VALUES('after the damage')")
+        follower.turn()
+        # Not longer: a commit that makes the database grow brings its first page into the WAL, and all is well again.
+        assert "the database is damaged" in follower.damage
+        assert follower.trouble == ""
+    with open(scene.path, "r+b") as file:
+        os.pwrite(file.fileno(), header, 0)
+    scene.insert()
+    follower.turn()
+    assert follower.damage == ""
+    follower.finish()
+    assert sum(segment.commits for segment in scene.read().segments) == 5
+
+
 def test_relief_is_tried_again_less_and_less_often_while_a_reader_is_in_the_way(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
