@@ -198,24 +198,28 @@ class Follower:
         elif clock >= self._store_at:
             if self._seen is None or state.position != self._seen.position:
                 self._committed_at, self._active_until = clock, clock + 1.0
-            self._take(state)
+            self._take(state, before)
             self._seen = state
         if clock >= max(self._store_at, self._step_at) and self._is_to_move_on(state, clock):
             self._move_on(state, clock)
 
     def _move_on(self, state: IndexState, clock: float) -> None:
+        before = self._clock.before()
         try:
             with self._hold.step() as later:
-                self._take(later)
+                self._take(later, before)
         except sqlite3.DatabaseError as problem:
-            if not sqlitefail.is_damage(problem):
-                raise
-            # The transaction of before is as good as ever, and what an application still commits is in the WAL.
-            self.damage = f"the database is damaged ({problem}); what is committed is archived all the same"
+            self._put_up_with(problem)
             self._step_at = clock + _CHECK_EVERY
         else:
             # What came while the step began may lie behind its mark: then the next turn moves on again.
             self._seen, self._stepped, self.damage = later, state, ""
+
+    def _put_up_with(self, problem: sqlite3.DatabaseError) -> None:
+        """Damage: the transaction of before is as good as ever, and what an application still commits is in the WAL."""
+        if not sqlitefail.is_damage(problem):
+            raise problem
+        self.damage = f"the database is damaged ({problem}); what is committed is archived all the same"
 
     def _is_to_move_on(self, state: IndexState, clock: float) -> bool:
         """Whether the hold keeps a checkpoint from getting on that should."""
@@ -233,12 +237,13 @@ class Follower:
         done = state.backfilled == state.position.frame
         return waiting >= enough or quiet or done or self._hold.is_in_the_way()
 
-    def _take(self, state: IndexState) -> None:
+    def _take(self, state: IndexState, before: dt.datetime) -> None:
+        """before: a moment before the look that found the state. What came since then is not in it."""
         observed = self._clock.after()
         if self._writer.take(self._hold, state, self.unchanged, observed):
             if self._flush_at is None:
                 self._flush_at = time.monotonic() + self._settings.interval
-            self.unchanged = observed
+            self.unchanged = max(self.unchanged, before)
 
     def _store(self, clock: float) -> None:
         if not self._reap():
@@ -271,7 +276,11 @@ class Follower:
             return
         busy, self._synced = self._synced > _BUSY_DISK, None
         if not (busy and self.wal_size < 2 * self._settings.relief):
-            done = self._hold.relieve(self._take, _RELIEF_PATIENCE)
+            done, before = False, self._clock.before()
+            try:
+                done = self._hold.relieve(lambda state: self._take(state, before), _RELIEF_PATIENCE)
+            except sqlite3.DatabaseError as problem:
+                self._put_up_with(problem)
             self._relief_pause = _RELIEF_PAUSES[0] if done else min(2 * self._relief_pause, _RELIEF_PAUSES[1])
         self._relieve_at = time.monotonic() + self._relief_pause
 

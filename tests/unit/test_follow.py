@@ -86,6 +86,33 @@ def test_a_commit_is_stored_and_every_mark_is_between_two_looks(scene: Scene) ->
     assert follower.trouble == ""
 
 
+def test_a_commit_between_a_look_and_its_entry_is_not_said_to_come_later(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that waits for its turn there may wait for long: what came meanwhile was not in the state."""
+    follower = following(scene, interval=3600)
+    follower.turn()
+    scene.insert()
+    after, committed = follower._clock.after, []
+
+    def late() -> dt.datetime:
+        if not committed:
+            committed.append(timefmt.now())
+            scene.insert()
+            time.sleep(0.2)
+        return after()
+
+    monkeypatch.setattr(follower._clock, "after", late)
+    for _turn in range(3):
+        follower.turn()
+    follower.finish()
+    (segment,) = scene.read().segments
+    assert segment.commits == 2
+    first, second = list(segment.marks())
+    assert first.position < second.position
+    assert second.unchanged <= committed[0] + dt.timedelta(milliseconds=1)
+
+
 def test_idle_time_is_proven_by_heartbeats(scene: Scene) -> None:
     follower = following(scene)
     scene.insert()
@@ -136,7 +163,7 @@ def test_rounds_are_merged_as_they_close(scene: Scene) -> None:
             scene.insert()
             follower.turn()
             follower.turn()
-        assert scene.hold.relieve(follower._take, 1.0)
+        assert scene.hold.relieve(lambda state: follower._take(state, follower.unchanged), 1.0)
     scene.insert()
     follower.turn()
     follower.turn()
@@ -259,7 +286,7 @@ def test_a_database_that_is_damaged_on_disk_is_archived_as_long_as_the_applicati
     follower = following(scene, relief=1)
     follower.turn()
     scene.insert()
-    scene.hold.relieve(follower._take, 1.0)
+    scene.hold.relieve(lambda state: follower._take(state, follower.unchanged), 1.0)
     header = scene.path.read_bytes()[:100]
     with open(scene.path, "r+b") as file:
         os.pwrite(file.fileno(), b"\xde\xad" * 50, 0)
@@ -458,7 +485,7 @@ def test_a_part_that_cannot_be_merged_is_trouble_and_archiving_goes_on(scene: Sc
         follower.turn()
         follower.turn()
     flip(scene.folder / scene.read().segments[0].name, 20)
-    assert scene.hold.relieve(follower._take, 1.0)
+    assert scene.hold.relieve(lambda state: follower._take(state, follower.unchanged), 1.0)
     scene.insert()
     follower.turn()
     follower.turn()
