@@ -25,6 +25,7 @@ attributes:
       - A database that is open gives a warning instead of a failure, because earlier tasks that would stop its users
         did not stop them in check mode.
       - Damage of the stored bytes and lack of space show only when the file is built.
+      - Nor is it known before then which state is clean. For V(clean) the plan is that of V(latest), with a warning.
   diff_mode:
     description: Shows the files that are replaced, and the moment, age and rows of what takes their place.
     support: full
@@ -33,6 +34,7 @@ attributes:
     support: partial
     details:
       - With O(state=prepared) and O(state=discarded). The other two are actions, and each run carries them out.
+      - Not where V(clean) is asked for, which is looked for and built by each run.
 options:
   databases:
     description:
@@ -58,6 +60,9 @@ options:
             Fails where that moment cannot be restored (in a gap, in the future, before the first backup), and names
             the nearest ones on both sides.
           - The id of a backup, or C(point.id) of an earlier RV(databases[].plan), which is that very state again.
+          - V(clean) is the newest state that passes SQLite's checks, where damage may be in the archive and in backups,
+            too. It is found by building it, so only O(state=prepared) and O(state=restored) can, and
+            O(databases[].nearest) and O(databases[].timeline) do not go with it.
         type: str
         default: latest
       nearest:
@@ -99,6 +104,9 @@ options:
           rto:
             description: The longest that a restore may take, for example V(30m).
             type: str
+          drill_every:
+            description: Within which every kept backup is restored into scratch and checked. V(30d) when left out.
+            type: str
       archive:
         description: Whether every commit is archived. The service of the role C(sqlite_backup) does, not this module.
         type: bool
@@ -121,6 +129,28 @@ options:
           reserve:
             description: Free space in the repository below which nothing is archived. V(1GB) when left out.
             type: str
+          roll:
+            description:
+              - The age at which a timeline goes on in a new one, so that retention can remove old ones. V(0) is never,
+                V(1d) when left out.
+            type: str
+      time_columns:
+        description: The column of each table that holds its times, by the table's name. For M(sqlite_export).
+        type: dict
+      remotes:
+        description: Where the backups go off the host. The service of the role C(sqlite_backup) sends them.
+        type: list
+        elements: str
+      retention:
+        description:
+          - How long backups and the archive are kept. For M(sqlite_retention). For ever when left out.
+          - Keys are C(keep_last), C(keep_hourly), C(keep_daily), C(keep_weekly), C(keep_monthly), C(keep_yearly),
+            C(keep_within), C(archive_window) and C(min_verified).
+        type: dict
+      assertions:
+        description: SQL whose first value must be true of each restored state. For M(sqlite_drill).
+        type: list
+        elements: str
       schedule:
         description: Used by the role C(sqlite_backup), ignored here.
         type: str
@@ -136,6 +166,19 @@ options:
       - The host's folder in the repository.
       - The node's own name up to the first dot when left out. The role and the playbooks use C(inventory_hostname).
     type: str
+  from:
+    description:
+      - The name of one of O(remotes), or V(any) for the first that has the restore point, in their order.
+      - What the point needs is brought into the repository's file system, and removed afterwards.
+      - The repository of the host when left out.
+    type: str
+  remotes:
+    description:
+      - Places off the host, by their names. C(rclone) is the path of a configuration file of rclone on the host, and
+        C(path) the folder there, as rclone names it (V(vault:app1)), that holds the database's own folder.
+      - C(incoming), C(timeout) and the other keys are those of C(/etc/litekeep/litekeep.json).
+      - Only used with O(from).
+    type: dict
   state:
     description:
       - V(restored) builds, proves and swaps. What V(prepared) has left ready is used.
@@ -148,6 +191,7 @@ options:
     default: restored
 requirements:
   - python3-zstandard on the host
+  - rclone on the host, for O(from)
 seealso:
   - module: sqlite_backup_info
 author:
@@ -183,7 +227,23 @@ EXAMPLES = r"""
     host: "{{ inventory_hostname }}"
     state: prepared
 
-- name: Give that up
+- name: Build the newest state that is sound, where the damage may have got into the archive
+  sqlite_restore:
+    databases: "{{ sqlite_backup_databases | map('combine', {'to': 'clean'}) }}"
+    host: "{{ inventory_hostname }}"
+    state: prepared
+
+- name: Restore the last that arrived off the host, on a new server
+  sqlite_restore:
+    databases: "{{ sqlite_backup_databases }}"
+    host: "{{ inventory_hostname }}"
+    from: any
+    remotes:
+      vault:
+        rclone: /run/litekeep-recovery/vault.conf
+        path: "vault:"
+
+- name: Give up what was prepared
   sqlite_restore:
     databases: "{{ sqlite_backup_databases | selectattr('name', 'equalto', 'events') }}"
     state: discarded
@@ -226,6 +286,7 @@ databases:
           C(recovered) the moment whose state this is; C(next) the first later state that can be restored;
           C(last_commit_observed) when the archive saw the last commit in it. C(timeline) is none and C(segments) 0
           where the backup C(base) alone is it.
+        - Where V(clean) was asked for, C(refused) says which newer states do not pass, and why.
         - For V(rollback) only C(target), and C(from), the folder with the files that come back. For V(discard) the
           folder that goes, none when there is none.
       returned: success
@@ -265,6 +326,17 @@ databases:
         quarantine: /var/lib/mcp/events.db.before-restore-20261122T030000.217Z
         swapped: true
         notes: []
+    remote:
+      description: The one of O(remotes) that it came from.
+      returned: success, with O(from)
+      type: str
+      sample: vault
+    passed_over:
+      description: Why remotes before that one could not give it, a line each.
+      returned: success, with O(from)
+      type: list
+      elements: str
+      sample: []
     summary:
       description: The result in words, line by line.
       returned: success
@@ -287,13 +359,23 @@ databases:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.litekeep import answers, render
+from ansible.module_utils.litekeep import answers, dataanswers, remoteanswers, remoterender, render
 from ansible.module_utils.litekeep.config import Database
-from ansible.module_utils.litekeep.openers import find_openers
-from ansible.module_utils.litekeep.timefmt import duration_text
-from ansible.module_utils.litekeep_module import SILENT, Run, Values, databases_option, repository_options, rows_text
+from ansible.module_utils.litekeep.errors import UsageError
+from ansible.module_utils.litekeep.pull import Choice
+from ansible.module_utils.litekeep.timefmt import duration_text, from_text, now
+from ansible.module_utils.litekeep_module import (
+    SILENT,
+    Run,
+    Values,
+    databases_option,
+    repository_options,
+    rows_text,
+    warn_of_openers,
+)
 
 ACTIONS = {"restored": "restore", "prepared": "prepare"}
+CLEAN = "clean"
 
 
 def files(names: list[str]) -> list[str]:
@@ -323,28 +405,58 @@ def main() -> None:
         "target": {"type": "str"},
     }
     module = AnsibleModule(
-        argument_spec={"databases": databases_option(**more), **repository_options(), "state": state},
+        argument_spec={
+            "databases": databases_option(**more),
+            **repository_options(),
+            "from": {"type": "str"},
+            "remotes": {"type": "dict"},
+            "state": state,
+        },
+        required_by={"from": "remotes"},
         supports_check_mode=True,
     )
     run = Run(module, *more)
-    repository = run.repository()
+    config = run.config()
+    repository, origin = run.repository(), module.params["from"]
     action = ACTIONS.get(module.params["state"], "")
 
-    def warn_of_openers(target: str) -> None:
-        openers = find_openers(target).openers
-        if module.check_mode and openers:
-            found = "; ".join(str(opener) for opener in openers)
-            module.warn(f"{target} is in use by {found}. The real run is refused unless they are stopped before it.")
+    def planned(database: Database, keys: Values) -> Values:
+        given = (keys["to"], keys["target"], "plan", keys["nearest"], keys["timeline"])
+        answer = answers.restore(repository, database, SILENT, *given)
+        answer["changed"] = action == "restore" or not answer["plan"]["prepared"]
+        return answer
+
+    def clean(database: Database, keys: Values) -> Values:
+        """The plan of what is built already, as it cannot be known otherwise."""
+        target = keys["target"]
+        if keys["nearest"] or keys["timeline"] is not None:
+            raise UsageError(
+                f"{database.name}: to is clean, which is looked for in every timeline",
+                found="nearest or timeline beside it",
+                safe="nothing was changed",
+                next_step="leave them out, or name a moment in to",
+            )
+        if module.check_mode:
+            module.warn(f"{database.name}: which state is clean shows when it is built; this is the plan of latest")
+            answer, refused = answers.restore(repository, database, SILENT, "latest", target, "plan", True), []
+        else:
+            found = dataanswers.prepare_clean_answer(repository, database, target, SILENT)["plan"]
+            answer = answers.restore(repository, database, SILENT, found["point"]["id"], target, "plan")
+            # By its id it is the same state, but no longer up to when that was the state.
+            answer["plan"]["point"] = found["point"]
+            answer["plan"]["age"] = round((now() - from_text(found["point"]["recovered"])).total_seconds(), 3)
+            refused = found["refused"]
+        answer["plan"]["refused"] = refused
+        answer["changed"] = True
+        return answer
 
     def restore(database: Database, keys: Values) -> Values:
         target = keys["target"]
-        answer = answers.restore(
-            repository, database, SILENT, keys["to"], target, "plan", keys["nearest"], keys["timeline"]
-        )
+        answer = (clean if keys["to"] == CLEAN else planned)(database, keys)
         plan = answer["plan"]
-        answer.update(action=action, changed=action == "restore" or not plan["prepared"])
+        answer["action"] = action
         if action == "restore":
-            warn_of_openers(plan["target"])
+            warn_of_openers(module, plan["target"])
             run.diff(database.name, files(plan["replaces"]), restored(plan))
         if not module.check_mode:
             # By its id: a restore point that came since is not the one that was planned.
@@ -353,10 +465,29 @@ def main() -> None:
             answer["result"] = {**done["result"], "point": plan["point"]}
         return {**answer, "summary": list(render.restore(answer))}
 
+    def bring(database: Database, keys: Values) -> Values:
+        """Out of a remote."""
+        choice = Choice(keys["to"], keys["nearest"], keys["timeline"])
+        remotes = remoteanswers.remotes_of(config, database, origin)
+
+        def work(what: str) -> Values:
+            return remoteanswers.restore_from(repository, database, remotes, choice, keys["target"], what, SILENT)
+
+        # Only where it is asked for: each look at a remote takes its time.
+        answer = work("plan") if module.check_mode or module._diff else {}
+        if answer and action == "restore":
+            warn_of_openers(module, answer["plan"]["target"])
+            run.diff(database.name, files(answer["plan"]["replaces"]), restored(answer["plan"]))
+        if not module.check_mode:
+            answer = work(action)
+        answer["action"] = action
+        answer["changed"] = action == "restore" or not answer["plan"]["prepared"]
+        return {**answer, "summary": list(remoterender.restored(answer))}
+
     def roll_back(database: Database, keys: Values) -> Values:
         answer = answers.rollback(database, SILENT, keys["target"], dry_run=True)
         place, kept = answer["plan"]["target"], answer["plan"]["from"]
-        warn_of_openers(os.path.realpath(place))
+        warn_of_openers(module, os.path.realpath(place))
         run.diff(database.name, [f"{place}: as the last restore left it"], [f"{place}: as it was, out of {kept}"])
         if not module.check_mode:
             answer = answers.rollback(database, SILENT, keys["target"])
@@ -368,7 +499,8 @@ def main() -> None:
             run.diff(database.name, [f"{answer['plan']['from']}: the prepared restore"], ["nothing"])
         return {**answer, "summary": list(render.restore(answer))}
 
-    run.each(restore if action else roll_back if module.params["state"] == "rolled_back" else discard)
+    build = bring if origin else restore
+    run.each(build if action else roll_back if module.params["state"] == "rolled_back" else discard)
 
 
 if __name__ == "__main__":

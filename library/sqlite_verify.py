@@ -76,6 +76,9 @@ options:
           rto:
             description: The longest that a restore may take, for example V(30m).
             type: str
+          drill_every:
+            description: Within which every kept backup is restored into scratch and checked. V(30d) when left out.
+            type: str
       archive:
         description: Whether every commit is archived. The service of the role C(sqlite_backup) does, not this module.
         type: bool
@@ -98,6 +101,28 @@ options:
           reserve:
             description: Free space in the repository below which nothing is archived. V(1GB) when left out.
             type: str
+          roll:
+            description:
+              - The age at which a timeline goes on in a new one, so that retention can remove old ones. V(0) is never,
+                V(1d) when left out.
+            type: str
+      time_columns:
+        description: The column of each table that holds its times, by the table's name. For M(sqlite_export).
+        type: dict
+      remotes:
+        description: Where the backups go off the host. The service of the role C(sqlite_backup) sends them.
+        type: list
+        elements: str
+      retention:
+        description:
+          - How long backups and the archive are kept. For M(sqlite_retention). For ever when left out.
+          - Keys are C(keep_last), C(keep_hourly), C(keep_daily), C(keep_weekly), C(keep_monthly), C(keep_yearly),
+            C(keep_within), C(archive_window) and C(min_verified).
+        type: dict
+      assertions:
+        description: SQL whose first value must be true of each restored state. For M(sqlite_drill).
+        type: list
+        elements: str
       schedule:
         description: Used by the role C(sqlite_backup), ignored here.
         type: str

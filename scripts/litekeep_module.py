@@ -7,6 +7,7 @@ All that Litekeep does stands in the engine beside this file; here is only how i
 
 from __future__ import annotations
 
+import os
 import socket
 import traceback
 from collections.abc import Callable, Iterable
@@ -14,15 +15,17 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .litekeep.config import Database, config_from, database_from
-from .litekeep.errors import LitekeepError
+from .litekeep.config import Config, Database, config_from, database_from
+from .litekeep.errors import LitekeepError, UsageError
+from .litekeep.openers import find_openers
 from .litekeep.progress import Progress
 from .litekeep.repository import Repository
 
 Values = dict[str, Any]
 # Keys of the inventory's list that only roles use. They are let through, so that one list serves all.
 _FOR_ROLES = ("schedule", "health_check")
-_ARCHIVE_SETTINGS = ("interval", "heartbeat", "relief", "max_wal", "reserve")
+_OBJECTIVES = ("rpo", "rto", "drill_every")
+_ARCHIVE_SETTINGS = ("interval", "heartbeat", "relief", "max_wal", "reserve", "roll")
 SILENT = Progress()
 
 
@@ -35,9 +38,13 @@ def databases_option(**more: Values) -> Values:
         "deadline": {"type": "str"},
         "compression_level": {"type": "int"},
         "services": {"type": "list", "elements": "str"},
-        "objectives": {"type": "dict", "options": {"rpo": {"type": "str"}, "rto": {"type": "str"}}},
+        "objectives": {"type": "dict", "options": {key: {"type": "str"} for key in _OBJECTIVES}},
         "archive": {"type": "bool"},
         "archive_settings": {"type": "dict", "options": {key: {"type": "str"} for key in _ARCHIVE_SETTINGS}},
+        "time_columns": {"type": "dict"},
+        "remotes": {"type": "list", "elements": "str"},
+        "retention": {"type": "dict"},
+        "assertions": {"type": "list", "elements": "str"},
         "schedule": {"type": "str"},
         "health_check": {"type": "dict"},
         **more,
@@ -50,6 +57,14 @@ def repository_options() -> Values:
     return {"repository": {"type": "str", "default": "/var/lib/litekeep"}, "host": {"type": "str"}}
 
 
+def writing_options() -> Values:
+    """The options of modules that write rows into the live database."""
+    return {
+        "triggers": {"type": "str", "choices": ["fire", "skip"], "default": "fire"},
+        "foreign_keys": {"type": "str", "choices": ["check", "ignore"], "default": "check"},
+    }
+
+
 class Run:
     """One run of a module: does its work for each database, whatever happens to the others."""
 
@@ -60,11 +75,20 @@ class Run:
         self._not_policy = ("name", *own_keys, *_FOR_ROLES)
         self._diffs: list[Values] = []
 
+    def config(self) -> Config:
+        """Where the parameters say that the backups stand."""
+        host = self.module.params["host"] or socket.gethostname().split(".")[0]
+        where = {
+            "repository": self.module.params["repository"],
+            "host": host,
+            "remotes": self.module.params.get("remotes"),
+        }
+        config: Config = self.parsed(lambda: config_from(where, "the module's parameters"))
+        return config
+
     def repository(self) -> Repository:
         """The repository that the parameters name."""
-        host = self.module.params["host"] or socket.gethostname().split(".")[0]
-        where = {"repository": self.module.params["repository"], "host": host}
-        config = self.parsed(lambda: config_from(where, "the module's parameters"))
+        config = self.config()
         return Repository(config.repository, config.host)
 
     def parsed(self, parse: Callable[[], Any]) -> Any:
@@ -95,6 +119,16 @@ class Run:
             self.module.fail_json(msg="\n".join(lines), **answer)
         self.module.exit_json(**answer)
 
+    def policies(self, given: list[Values]) -> list[Database]:
+        """All databases that were handed in, understood; the module fails when one cannot be."""
+        self._one_name_one_path(given)
+        return [
+            self.parsed(lambda values=values: database_from(values["name"], self._policy(values))) for values in given
+        ]
+
+    def _policy(self, values: Values) -> Values:
+        return {key: value for key, value in values.items() if key not in self._not_policy}
+
     def _one_name_one_path(self, given: list[Values]) -> None:
         paths: dict[str, str] = {}
         for values in given:
@@ -106,9 +140,8 @@ class Run:
                 )
 
     def _one(self, work: Callable[[Database, Values], Values], values: Values) -> Values:
-        policy = {key: value for key, value in values.items() if key not in self._not_policy}
         try:
-            return work(database_from(values["name"], policy), values)
+            return work(database_from(values["name"], self._policy(values)), values)
         except LitekeepError as problem:
             return {"database": values["name"], "changed": False, "error": problem.to_json()}
         except Exception as problem:  # noqa: BLE001 (a fault of our own must not keep the other databases waiting)
@@ -122,6 +155,27 @@ def sentence(error: Values) -> str:
     parts = [str(error["message"])]
     parts += [f"{label}: {error[key]}" for label, key in (("Found", "found"), ("Next", "next")) if key in error]
     return ". ".join(parts) + "."
+
+
+def full_path(value: str, key: str) -> str:
+    """A path of the host, which must not depend on where a module happens to run. Raises UsageError."""
+    if os.path.isabs(value):
+        return os.path.normpath(value)
+    raise UsageError(
+        f"{key} is not an absolute path",
+        expected="a path that begins with /",
+        found=repr(value),
+        safe="nothing was changed",
+        next_step=f"correct {key}",
+    )
+
+
+def warn_of_openers(module: AnsibleModule, target: str) -> None:
+    """Check mode: a database that is open is a warning, because earlier tasks have not stopped its users."""
+    openers = find_openers(target).openers
+    if module.check_mode and openers:
+        found = "; ".join(str(opener) for opener in openers)
+        module.warn(f"{target} is in use by {found}. The real run is refused unless they are stopped before it.")
 
 
 def rows_text(rows: Values) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from . import archive, backup, soak
+from . import archive, audit, backup, push, soak
 from .place import ROOT, BenchError
 
 EPILOG = """\
@@ -35,6 +35,8 @@ class Command(NamedTuple):
 COMMANDS = {
     "backup": Command(backup.SUMMARY, backup.add_arguments, backup.run),
     "archive": Command(archive.SUMMARY, archive.add_arguments, archive.run),
+    "push": Command(push.SUMMARY, push.add_arguments, push.run),
+    "audit": Command(audit.SUMMARY, audit.add_arguments, audit.run),
     "soak": Command(soak.SUMMARY, soak.add_arguments, soak.run),
 }
 

@@ -7,7 +7,6 @@ Published form: ``docs/schemas/answer-1.schema.json``. Sizes in bytes, times RFC
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 
 from . import backup as backups
@@ -15,14 +14,15 @@ from . import moments
 from . import restore as restores
 from . import verify as verifications
 from .checks import Report
-from .config import Database
+from .config import Database, Remote
 from .moments import Window
 from .planner import Point
 from .progress import Progress
+from .remotestatus import RemoteStatus
 from .repository import Backup, Catalogue, Repository
 from .restore import Plan, Restored
 from .status import ArchiveStatus, Status, status_of
-from .timefmt import from_text, now, to_text
+from .timefmt import from_text, now, text_or_none, to_text
 from .timeline import Timeline
 
 Values = dict[str, object]
@@ -42,7 +42,7 @@ def backup_values(backup: Backup) -> Values:
         "stored_size": manifest.stored_size if manifest else None,
         "rows": dict(manifest.part("rows")) if manifest else {},
         "warnings": manifest.values.get("warnings", []) if manifest else [],
-        "last_verified": to_text(backup.last_verified) if backup.last_verified else None,
+        "last_verified": text_or_none(backup.last_verified),
     }
 
 
@@ -94,18 +94,14 @@ def point_values(point: Point) -> Values:
     """A restore point: what was asked for, what it is, what comes next."""
     return {
         "id": point.id,
-        "requested": _time(point.requested),
+        "requested": text_or_none(point.requested),
         "recovered": to_text(point.recovered),
-        "next": _time(point.next),
-        "last_commit_observed": _time(point.observed),
+        "next": text_or_none(point.next),
+        "last_commit_observed": text_or_none(point.observed),
         "timeline": point.timeline,
         "segments": len(point.segments),
         "base": point.backup.id,
     }
-
-
-def _time(moment: dt.datetime | None) -> str | None:
-    return to_text(moment) if moment else None
 
 
 def status_values(status: Status) -> Values:
@@ -115,14 +111,26 @@ def status_values(status: Status) -> Values:
         "database": status.database,
         "path": status.path,
         "healthy": not status.findings,
-        "findings": list(status.findings),
+        "findings": [str(finding) for finding in status.findings],
         "newest": backup_values(newest) if newest else None,
         "age": None if status.age is None else round(status.age, 3),
         "restore_points": len(status.catalogue.restore_points),
         "backups": len(status.catalogue.backups),
         "stored_size": sum(b.manifest.stored_size for b in status.catalogue.backups if b.manifest),
         "archive": _archive_values(status.archive) if status.archive else None,
+        "remotes": [_remote_values(remote) for remote in status.remotes],
         "exit_code": status.exit_code,
+    }
+
+
+def _remote_values(remote: RemoteStatus) -> Values:
+    return {
+        "remote": remote.remote,
+        "until": text_or_none(remote.until),
+        "success": text_or_none(remote.success),
+        "lag": None if remote.lag is None else round(remote.lag, 3),
+        "missing": list(remote.missing),
+        "problem": "; ".join(map(str, remote.findings)),
     }
 
 
@@ -130,8 +138,8 @@ def _archive_values(archive: ArchiveStatus) -> Values:
     return {
         "running": archive.running,
         "timeline": archive.timeline,
-        "proven_until": _time(archive.proven_until),
-        "problem": "; ".join(archive.findings),
+        "proven_until": text_or_none(archive.proven_until),
+        "problem": "; ".join(map(str, archive.findings)),
         "gaps": archive.gaps,
     }
 
@@ -140,8 +148,11 @@ def backup(
     repository: Repository, database: Database, progress: Progress, max_age: int | None = None, dry_run: bool = False
 ) -> Values:
     """Take a backup when one is due. ``changed`` says whether one was (or, on a dry run, would be) taken."""
-    intent = backups.plan(repository, database, max_age)
-    taken = backups.take(repository, database, progress) if intent.needed and not dry_run else intent.newest
+    if dry_run:
+        intent = backups.plan(repository, database, max_age)
+        taken = intent.newest
+    else:
+        intent, taken = backups.ensure(repository, database, progress, max_age)
     return {
         "database": database.name,
         "changed": intent.needed,
@@ -194,9 +205,9 @@ def verify_live(database: Database) -> Values:
     }
 
 
-def status(repository: Repository, database: Database) -> Values:
+def status(repository: Repository, database: Database, remotes: Sequence[Remote] = ()) -> Values:
     """How the database is protected now."""
-    return status_values(status_of(repository, database))
+    return status_values(status_of(repository, database, remotes))
 
 
 def restore(
@@ -221,7 +232,7 @@ def restore(
         "action": action,
         "changed": not (action == "prepare" and plan.prepared),
         "plan": _plan_values(plan),
-        "result": {**_restored_values(done), "point": point_values(plan.point)} if done else None,
+        "result": {**restored_values(done), "point": point_values(plan.point)} if done else None,
     }
 
 
@@ -248,7 +259,7 @@ def rollback(database: Database, progress: Progress, target: str | None = None, 
         "action": "rollback",
         "changed": True,
         "plan": {"target": target or database.path, "from": source},
-        "result": _restored_values(done) if done else None,
+        "result": restored_values(done) if done else None,
     }
 
 
@@ -265,7 +276,8 @@ def _plan_values(plan: Plan) -> Values:
     }
 
 
-def _restored_values(restored: Restored) -> Values:
+def restored_values(restored: Restored) -> Values:
+    """What a restore or a rollback did."""
     return {
         "target": restored.target,
         "backup": restored.point,

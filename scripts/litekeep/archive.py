@@ -28,6 +28,7 @@ from .follow import Follower, why_not_resumed
 from .hold import Hold, LostError
 from .notify import Notifier, Stop
 from .repository import Repository
+from .rollover import Rollover
 from .source import identify, is_wal
 from .timefmt import now, size_text, to_id, to_text
 from .walfile import wal_in_use
@@ -150,24 +151,43 @@ class Archiver:
             self._wait(_PAUSES[0], trouble)
 
     def _follow(self, folder: str, hold: Hold, reason: str) -> None:
-        """One timeline, until stopped or lost."""
+        """One timeline after the other, each going on where the one before it ends, until stopped or lost."""
         writer, since = self._writer(folder, hold, reason)
+        settings = self.database.archive_settings
         pool = concurrent.futures.ThreadPoolExecutor(1)
-        follower = Follower(hold, writer, self.database.archive_settings, since, pool)
-        base = BaseBackup(self.start_backup, lambda: self._hangs(follower, writer.id), self.say)
+        follower: Follower | None = Follower(hold, writer, settings, since, pool)
         try:
-            self._turns(follower, base)
+            while follower is not None:
+                follower = self._timeline(folder, hold, follower, pool)
+        finally:
+            # Before the hold goes: a sync of it may be under way.
+            pool.shutdown()
+
+    def _timeline(
+        self, folder: str, hold: Hold, follower: Follower, pool: concurrent.futures.Executor
+    ) -> Follower | None:
+        """One timeline; who follows the next one, None when stopped."""
+        settings, name = self.database.archive_settings, self.database.name
+        base = BaseBackup(self.start_backup, lambda: self._hangs(follower), self.say)
+        rollover = Rollover(self.repository, name, settings.roll, self.start_backup)
+        try:
+            if not self._turns(hold, follower, base, rollover):
+                return None
+            writer, since = self._begin(folder, hold, "the one before it had grown old", follows=follower.timeline)
+            heir = Follower(hold, writer, settings, since, pool)
+            follower.hand_over(heir)
+            return heir
         finally:
             base.stop()
+            rollover.stop()
             # What was taken over is true, whatever ended the timeline.
             try:
                 follower.finish()
             except (OSError, LitekeepError) as problem:
                 self.say(f"what was committed last could not be stored: {problem}")
-            # Before the hold goes: a sync of it may be under way.
-            pool.shutdown()
 
-    def _turns(self, follower: Follower, base: BaseBackup) -> None:
+    def _turns(self, hold: Hold, follower: Follower, base: BaseBackup, rollover: Rollover) -> bool:
+        """Follow until stopped; True when the next timeline can begin."""
         tend_at, said = 0.0, ""
         follower.turn()
         while not self.stop.wait(_POLL_ACTIVE if follower.is_active else _POLL):
@@ -175,6 +195,9 @@ class Archiver:
             if time.monotonic() >= tend_at:
                 tend_at = time.monotonic() + _TEND_EVERY
                 base.tend()
+                if base.is_there and rollover.is_due(follower.timeline, follower.started, hold):
+                    return True
+                follower.reluctant = rollover.is_backing_up
                 follower.note = follower.damage or base.trouble
                 self.notifier.alive()
                 trouble = follower.trouble or follower.damage
@@ -183,35 +206,40 @@ class Archiver:
                     said = trouble
                     self.say(said or "archiving goes on as it should")
         follower.turn(last=True)
+        return False
 
     def _writer(self, folder: str, hold: Hold, reason: str) -> tuple[ArchiveWriter, dt.datetime]:
         """Go on with the newest timeline where that is proven; else begin a new one."""
         settings = self.database.archive_settings
         timelines = self.repository.timelines(self.database.name)
-        started = now()
         if timelines:
             newest = timelines[-1]
             why_not = why_not_resumed(hold, newest)
             seen = hold.look().position
             if not why_not and seen.salts != newest.segments[-1].salts:
                 why_not = "the WAL began anew when the archiver began"
-            if not why_not and started >= newest.until:
+            if not why_not and now() >= newest.until:
                 self.say(f"going on with timeline {newest.id} after {newest.segments[-1].name}")
                 level = self.database.compression_level
                 return ArchiveWriter.resume(newest, level, settings.reserve, seen), newest.until
             reason = reason or why_not or "the clock was set back while no archiver ran"
-        reason = reason or "archiving began"
-        number = 1 + max((timeline.number for timeline in timelines), default=0)
+        return self._begin(folder, hold, reason or "archiving began")
+
+    def _begin(self, folder: str, hold: Hold, reason: str, follows: str = "") -> tuple[ArchiveWriter, dt.datetime]:
+        """A new timeline. follows: the one that it goes on from."""
+        settings, started = self.database.archive_settings, now()
+        numbers = self.repository.timeline_numbers(self.database.name)
         device, inode = hold.inode
         state = hold.look().position
         values: dict[str, object] = {
-            "number": number,
+            "number": 1 + max((number for number, _name in numbers), default=0),
             "empty": [] if state.frame else [list(state.salts)],
             "host": self.repository.host,
             "database": self.database.name,
             "source": {"path": hold.path, "device": device, "inode": inode},
             "started": to_text(started),
             "reason": reason,
+            **({"follows": follows} if follows else {}),
         }
         name = _fresh_name(folder, started)
         self.say(f"timeline {name} begins: {reason}")
@@ -220,12 +248,12 @@ class Archiver:
         )
         return writer, started
 
-    def _hangs(self, follower: Follower, timeline: str) -> bool:
+    def _hangs(self, follower: Follower) -> bool:
         """Whether a restore point belongs to what is being archived, up to now."""
         follower.finish()
         catalogue = self.repository.catalogue(self.database.name)
         for found in self.repository.timelines(self.database.name):
-            if found.id == timeline and found.runs:
+            if found.id == follower.timeline and found.runs:
                 return bool(moments.bases_of(found.runs[-1], catalogue.restore_points))
         return False
 

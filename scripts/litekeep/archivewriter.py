@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import walfile
-from .files import CHUNK, append_bytes, free_bytes, remove_tree, sync_directory, write_durably
+from .files import CHUNK, append_bytes, cut_torn_line, free_bytes, remove_tree, sync_directory, write_durably
 from .hold import Hold, LostError
 from .store import Stored, StreamWriter, concatenate
-from .timefmt import size_text, to_text
+from .timefmt import from_text, size_text, to_text
 from .timeline import (
     FORMAT,
     HEARTBEAT,
@@ -76,12 +76,14 @@ class _Sealed:
 class ArchiveWriter:
     """A timeline that grows. One process at a time; it holds the archive's lock.
 
-    round, salts, frame: the place up to which frames were taken over. What waits for the disk is ``store``, ``merge``
-    and ``heartbeat``: another thread may do it, one call at a time, while this one goes on taking over.
+    started: when the timeline began. round, salts, frame: the place up to which frames were taken over. What waits for
+    the disk is ``store``, ``merge`` and ``heartbeat``: another thread may do it, one call at a time, while this one
+    goes on taking over.
     """
 
-    def __init__(self, folder: str, level: int, reserve: int) -> None:
+    def __init__(self, folder: str, level: int, reserve: int, started: dt.datetime) -> None:
         self.folder = folder
+        self.started = started
         self._level = level
         self._reserve = reserve
         self.round = 0
@@ -107,7 +109,8 @@ class ArchiveWriter:
         for entry in os.listdir(archive):
             if entry.startswith(PARTIAL):
                 remove_tree(os.path.join(archive, entry))
-        writer = cls(os.path.join(archive, PARTIAL + name), level, reserve)
+        started = from_text(str(values["started"]))
+        writer = cls(os.path.join(archive, PARTIAL + name), level, reserve, started)
         os.mkdir(writer.folder, 0o700)
         first = {"kind": "start", "format": {"name": FORMAT, "version": VERSION}, "sequence": 0, "timeline": name}
         writer._record({**first, **values})
@@ -122,7 +125,7 @@ class ArchiveWriter:
 
         seen: the WAL's position when that was found out.
         """
-        writer = cls(timeline.folder, level, reserve)
+        writer = cls(timeline.folder, level, reserve, timeline.started)
         last = timeline.segments[-1]
         writer.round, writer.salts, writer.frame = last.round, last.salts, last.last
         writer._next, writer._stored = last.last + 1, last.end
@@ -132,7 +135,7 @@ class ArchiveWriter:
             # The reader may sit on mark 0: until it is taken over, what came meanwhile can leave the WAL.
             writer.frame = max(last.last, seen.frame)
         writer._sequence, writer._last = timeline.sequence, timeline.last
-        _cut_torn_line(os.path.join(writer.folder, RECORDS))
+        cut_torn_line(os.path.join(writer.folder, RECORDS))
         for segment in timeline.segments:
             partial = os.path.join(writer.folder, partial_name(segment.round, segment.first))
             if segment_file(segment)[0] == partial:
@@ -361,14 +364,6 @@ class ArchiveWriter:
         while self._closed:
             merge_round(self._closed[0])
             self._closed.pop(0)
-
-
-def _cut_torn_line(path: str) -> None:
-    """Remove what a crash left behind the last whole line."""
-    with open(path, "rb+") as stream:
-        content = stream.read()
-        stream.truncate(content.rfind(b"\n") + 1)
-        os.fsync(stream.fileno())
 
 
 def merge_round(segments: list[Segment]) -> None:

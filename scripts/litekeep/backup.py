@@ -65,34 +65,62 @@ def plan(repository: Repository, database: Database, max_age: int | None = None)
     return Intent(not 0 <= age <= max_age, f"{text}, the limit is {duration_text(max_age)}", newest)
 
 
+def ensure(
+    repository: Repository, database: Database, progress: Progress, max_age: int | None = None
+) -> tuple[Intent, Backup | None]:
+    """Take a full backup if one is due, see plan; what was decided, and the backup that stands for it.
+
+    A backup that another process is taking is waited for, up to the database's deadline, and then counts.
+    Raises what take raises.
+    """
+    intent = plan(repository, database, max_age)
+    if not intent.needed:
+        return intent, intent.newest
+    with _writing(repository, database, progress):
+        intent = plan(repository, database, max_age)
+        return intent, _take(repository, database, progress) if intent.needed else intent.newest
+
+
 def take(repository: Repository, database: Database, progress: Progress) -> Backup:
     """Take one full backup and return it as it stands in the repository.
 
-    Raises VerificationError when the source is damaged (its copy is kept, marked bad), or when what was
-    stored could not be read back; SourceError, BusyError, SpaceError, UsageError as their names say.
+    Waits up to the database's deadline for another process that is taking one. Raises VerificationError when
+    the source is damaged (its copy is kept, marked bad), or when what was stored could not be read back;
+    SourceError, BusyError, SpaceError, UsageError as their names say.
     """
     store.require_zstandard()
     identify(database.path)
-    with storage_errors(f"Backup of {database.name}", repository.root, SAFE), repository.writing(database.name):
+    with _writing(repository, database, progress):
+        return _take(repository, database, progress)
+
+
+@contextlib.contextmanager
+def _writing(repository: Repository, database: Database, progress: Progress) -> Iterator[None]:
+    with (
+        storage_errors(f"Backup of {database.name}", repository.root, SAFE),
+        repository.writing(database.name, database.deadline, progress),
+    ):
         progress.step("backup: locked")
-        started = now()
-        partial = repository.begin(database.name, "full", started)
-        with _removed_on_failure(partial.folder):
-            with staging_folder(database, partial) as folder:
-                progress.step("backup: folders made")
-                captured = capture(repository, database, folder, progress)
-                progress.step("backup: copied")
-                files, read_back, report = _store_and_check(database, partial, captured, progress)
-            progress.step("backup: staged copy removed")
-            repository.write_manifest(
-                partial,
-                record.manifest_values(
-                    repository, database, partial, started, now(), captured, files, read_back, report
-                ),
-            )
-            progress.step("backup: manifest written")
-            repository.commit(partial)
-            progress.step("backup: committed")
+        yield
+
+
+def _take(repository: Repository, database: Database, progress: Progress) -> Backup:
+    started = now()
+    partial = repository.begin(database.name, "full", started)
+    with _removed_on_failure(partial.folder):
+        with staging_folder(database, partial) as folder:
+            progress.step("backup: folders made")
+            captured = capture(repository, database, folder, progress)
+            progress.step("backup: copied")
+            files, read_back, report = _store_and_check(database, partial, captured, progress)
+        progress.step("backup: staged copy removed")
+        repository.write_manifest(
+            partial,
+            record.manifest_values(repository, database, partial, started, now(), captured, files, read_back, report),
+        )
+        progress.step("backup: manifest written")
+        repository.commit(partial)
+        progress.step("backup: committed")
     return _as_it_stands(repository, database, partial)
 
 

@@ -64,6 +64,11 @@ class BaseBackup:
         self._next = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _PAUSES[1])
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the timeline had its backup when it was last looked."""
+        return self._done
+
     def stop(self) -> None:
         """End a backup that is under way; its clean-up runs."""
         if self._child is not None:

@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .errors import UsageError
+from .retentionpolicy import KEYS as _RETENTION_KEYS
+from .retentionpolicy import Policy, policy_from
 from .timefmt import parse_duration, parse_size
 
 DEFAULT_PATH = "/etc/litekeep/litekeep.json"
 DEFAULT_DEADLINE = 600
+DEFAULT_DRILL_EVERY = 30 * 86_400
 # Of an event database, level 3 stores 3 % less and compresses 1.4 times as long (docs/performance.md).
 DEFAULT_LEVEL = 2
 
@@ -32,9 +35,18 @@ _DATABASE_KEYS = (
     "objectives",
     "archive",
     "archive_settings",
+    "time_columns",
+    "remotes",
+    "retention",
+    "assertions",
 )
-_ARCHIVE_KEYS = ("interval", "heartbeat", "relief", "max_wal", "reserve")
-_OBJECTIVE_KEYS = ("rpo", "rto")
+_ARCHIVE_KEYS = ("interval", "heartbeat", "relief", "max_wal", "reserve", "roll")
+_OBJECTIVE_KEYS = ("rpo", "rto", "drill_every")
+_REMOTE_KEYS = ("rclone", "path", "incoming", "interval", "check", "bandwidth", "timeout")
+CHECKS = ("read_back", "size")
+_INCOMING = re.compile(r"\.?[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+# A remote and its path, as rclone takes them: none of its connection strings, which can hold secrets.
+_REMOTE_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@ -]*:[^\x00\n]*")
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,8 @@ class ArchiveSettings:
 
     interval: between two segments. heartbeat: between two records that nothing was committed. relief: the size of
     the WAL from which on it is brought to begin anew. max_wal: the size at which continuity is given up rather than
-    the disk. reserve: free space in the repository below which nothing is archived.
+    the disk. reserve: free space in the repository below which nothing is archived. roll: the age at which a timeline
+    goes on in a new one, so that old ones can be removed; 0 is never.
     """
 
     interval: int = 1
@@ -51,6 +64,27 @@ class ArchiveSettings:
     relief: int = 64_000_000
     max_wal: int = 1_000_000_000
     reserve: int = 1_000_000_000
+    roll: int = 86_400
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A place off the host.
+
+    rclone: the configuration file of rclone, with its keys. path: this host's folder there, as rclone names it
+    (``REMOTE:`` and a path). incoming: a folder in it into which is written, where the server itself moves on what is
+    complete; empty where there is none. interval: seconds between two pushes of the archive. check: one of CHECKS: read
+    again what was written, or compare its size. bandwidth: as rclone's ``--bwlimit`` takes it. timeout: seconds.
+    """
+
+    name: str
+    rclone: str
+    path: str
+    incoming: str = ""
+    interval: int = 10
+    check: str = "read_back"
+    bandwidth: str = ""
+    timeout: int = 30
 
 
 @dataclass(frozen=True)
@@ -59,7 +93,10 @@ class Database:
 
     deadline: seconds to wait for locks, and to copy a database that is not in WAL mode.
     staging: the directory of the uncompressed copy; None is the repository itself.
-    rpo, rto: objectives in seconds, None when the user has stated none.
+    rpo, rto: objectives in seconds, None when the user has stated none. drill_every: seconds within which every kept
+    backup is drilled. time_columns: the column of each table that holds its times. remotes: where its backups go off
+    the host; none named is all. retention: how long they are kept here; None is for ever. assertions: SQL whose first
+    value must be true of each restored state.
     """
 
     name: str
@@ -70,8 +107,13 @@ class Database:
     services: tuple[str, ...] = ()
     rpo: int | None = None
     rto: int | None = None
+    drill_every: int = DEFAULT_DRILL_EVERY
     archive: bool = False
     archive_settings: ArchiveSettings = field(default_factory=ArchiveSettings)
+    time_columns: Mapping[str, str] = field(default_factory=dict)
+    remotes: tuple[str, ...] = ()
+    retention: Policy | None = None
+    assertions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +123,7 @@ class Config:
     repository: str
     host: str
     databases: Mapping[str, Database] = field(default_factory=dict)
+    remotes: Mapping[str, Remote] = field(default_factory=dict)
 
     def database(self, name: str) -> Database:
         """The database of that name; UsageError, naming the known ones, when there is none."""
@@ -125,15 +168,26 @@ def database_from(name: str, values: object, where: str = "databases") -> Databa
         services=_texts(_given(values, "services", []), f"{what}.services"),
         rpo=None if rpo is None else parse_duration(rpo, f"{what}.objectives.rpo"),
         rto=None if rto is None else parse_duration(rto, f"{what}.objectives.rto"),
+        drill_every=parse_duration(
+            _given(objectives, "drill_every", DEFAULT_DRILL_EVERY), f"{what}.objectives.drill_every"
+        ),
         archive=_switch(_given(values, "archive", False), f"{what}.archive"),
         archive_settings=_archive_settings(_given(values, "archive_settings", {}), f"{what}.archive_settings"),
+        remotes=_texts(_given(values, "remotes", []), f"{what}.remotes"),
+        time_columns=_names(_given(values, "time_columns", {}), f"{what}.time_columns"),
+        retention=_retention(values.get("retention"), f"{what}.retention"),
+        assertions=_texts(_given(values, "assertions", []), f"{what}.assertions"),
     )
+
+
+def _retention(values: object, what: str) -> Policy | None:
+    return None if values is None else policy_from(_mapping(values, what, _RETENTION_KEYS), what)
 
 
 def _archive_settings(values: object, what: str) -> ArchiveSettings:
     given = {key: value for key, value in _mapping(values, what, _ARCHIVE_KEYS).items() if value is not None}
     parsed = {
-        key: (parse_duration if key in ("interval", "heartbeat") else parse_size)(value, f"{what}.{key}")
+        key: (parse_duration if key in ("interval", "heartbeat", "roll") else parse_size)(value, f"{what}.{key}")
         for key, value in given.items()
     }
     settings = ArchiveSettings(**parsed)
@@ -147,6 +201,17 @@ def _archive_settings(values: object, what: str) -> ArchiveSettings:
     return settings
 
 
+def _names(values: object, what: str) -> dict[str, str]:
+    if isinstance(values, dict) and all(isinstance(text, str) for pair in values.items() for text in pair):
+        return values
+    raise UsageError(
+        f"{what} cannot be used",
+        expected="a table's name and its column's, for each table",
+        found=repr(values),
+        next_step=f"correct {what}",
+    )
+
+
 def _switch(value: object, what: str) -> bool:
     if isinstance(value, bool):
         return value
@@ -155,15 +220,74 @@ def _switch(value: object, what: str) -> bool:
 
 def config_from(values: object, where: str) -> Config:
     """A whole configuration out of plain values. Raises UsageError, naming the key."""
-    values = _mapping(values, where, ("repository", "host", "databases"))
-    databases = _given(values, "databases", {})
-    if not isinstance(databases, dict):
-        raise UsageError(f"{where}: databases is no mapping", expected="names and policies", found=repr(databases))
-    return Config(
+    values = _mapping(values, where, ("repository", "host", "databases", "remotes"))
+    config = Config(
         repository=_absolute(values.get("repository"), f"{where}: repository"),
         host=check_name(values.get("host"), "host name"),
-        databases={name: database_from(name, policy, f"{where}: databases") for name, policy in databases.items()},
+        databases={
+            name: database_from(name, policy, f"{where}: databases")
+            for name, policy in _policies(values, "databases", where)
+        },
+        remotes={
+            name: remote_from(name, policy, f"{where}: remotes") for name, policy in _policies(values, "remotes", where)
+        },
     )
+    for database in config.databases.values():
+        unknown = [name for name in database.remotes if name not in config.remotes]
+        if unknown:
+            raise UsageError(
+                f"{where}: databases.{database.name}.remotes names {', '.join(unknown)}",
+                expected=f"remotes of the configuration: {', '.join(config.remotes) or 'there are none'}",
+                next_step="correct the name, or add the remote",
+            )
+    return config
+
+
+def _policies(values: Mapping[str, object], key: str, where: str) -> Iterable[tuple[str, object]]:
+    given = _given(values, key, {})
+    if isinstance(given, dict):
+        return given.items()
+    raise UsageError(f"{where}: {key} is no mapping", expected="names and policies", found=repr(given))
+
+
+def remote_from(name: str, values: object, where: str = "remotes") -> Remote:
+    """One remote out of plain values (JSON, or an Ansible module's parameters)."""
+    check_name(name, "remote name")
+    what = f"{where}.{name}"
+    values = _mapping(values, what, _REMOTE_KEYS)
+    remote = Remote(
+        name=name,
+        rclone=_absolute(values.get("rclone"), f"{what}.rclone"),
+        path=_text(values.get("path"), f"{what}.path"),
+        incoming=_text(_given(values, "incoming", ""), f"{what}.incoming"),
+        interval=parse_duration(_given(values, "interval", Remote.interval), f"{what}.interval"),
+        check=_text(_given(values, "check", Remote.check), f"{what}.check"),
+        bandwidth=_text(_given(values, "bandwidth", ""), f"{what}.bandwidth"),
+        timeout=parse_duration(_given(values, "timeout", Remote.timeout), f"{what}.timeout"),
+    )
+    wrong = [
+        words
+        for words, right in (
+            ("path as NAME:FOLDER, NAME as in rclone's configuration", _REMOTE_PATH.fullmatch(remote.path)),
+            ("incoming as the name of one folder", not remote.incoming or _INCOMING.fullmatch(remote.incoming)),
+            ("interval from 1s", remote.interval >= 1),
+            (f"check as one of {', '.join(CHECKS)}", remote.check in CHECKS),
+            ("bandwidth as rclone takes it, for example 8M", re.fullmatch(r"[0-9A-Za-z:.,; /-]*", remote.bandwidth)),
+            ("timeout from 1s", remote.timeout >= 1),
+        )
+        if not right
+    ]
+    if wrong:
+        raise UsageError(
+            f"{what} cannot be used", expected="; ".join(wrong), found=repr(values), next_step=f"correct {what}"
+        )
+    return remote
+
+
+def _text(value: object, what: str) -> str:
+    if isinstance(value, str):
+        return value
+    raise UsageError(f"{what} is no text", found=repr(value), next_step=f"correct {what}")
 
 
 def load_config(path: str) -> Config:

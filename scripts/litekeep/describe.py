@@ -11,9 +11,7 @@ from . import checks, sqlitefail
 from .config import Database
 from .openers import SUFFIXES, find_openers
 from .source import open_source
-
-# SQLite 3.7.0 to 3.51.2 can lose a WAL reset when a checkpoint runs beside a writer.
-_WAL_RESET_FIRST, _WAL_RESET_LAST = (3, 7, 0), (3, 51, 2)
+from .sqliteversion import can_lose_a_reset
 
 
 def describe(database: Database, count_rows: bool = False) -> dict[str, object]:
@@ -50,7 +48,7 @@ def describe(database: Database, count_rows: bool = False) -> dict[str, object]:
         "openers": [{"pid": o.pid, "command": o.command, "file": o.file} for o in look.openers],
         "hidden_processes": look.hidden,
         "sqlite_version": sqlite3.sqlite_version,
-        "sqlite_wal_reset_bug": _WAL_RESET_FIRST <= sqlite3.sqlite_version_info <= _WAL_RESET_LAST,
+        "sqlite_wal_reset_bug": can_lose_a_reset(sqlite3.sqlite_version_info),
     }
 
 

@@ -85,3 +85,10 @@ class SourceError(LitekeepError):
 
     exit_code = 8
     kind = "source"
+
+
+class RemoteError(LitekeepError):
+    """A place off the host cannot be reached, refuses, or does not hold what was written there."""
+
+    exit_code = 9
+    kind = "remote"

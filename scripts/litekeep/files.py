@@ -111,6 +111,14 @@ def append_bytes(path: str, line: bytes) -> None:
         os.close(descriptor)
 
 
+def cut_torn_line(path: str) -> None:
+    """Remove what a crash left behind the last whole line of a file of lines."""
+    with open(path, "rb+") as stream:
+        content = stream.read()
+        stream.truncate(content.rfind(b"\n") + 1)
+        os.fsync(stream.fileno())
+
+
 def private_directory(path: str) -> None:
     """Make the directory and its missing parents, mode 0700, with names that survive a crash."""
     parent = os.path.dirname(path)
@@ -188,6 +196,14 @@ def _explained(problem: OSError, what: str, path: str, safe: str) -> LitekeepErr
             found=f"{problem.strerror}: {problem.filename or path}",
             safe=safe,
             next_step=f"check the mount and the owner (findmnt -T {path}; ls -ld {path}), or run as root",
+        )
+    if problem.errno in (errno.ENOENT, errno.ENOTDIR):
+        return UsageError(
+            f"{what}: {problem.filename or path} is not there",
+            expected="a directory that stays while it is written to",
+            found=str(problem.strerror),
+            safe=safe,
+            next_step=f"look whether it was removed or unmounted (findmnt -T {path}), then run the same command again",
         )
     return LitekeepError(
         f"{what}: the file system refused",

@@ -92,7 +92,7 @@ class Follower:
     """Takes over what is committed.
 
     trouble: what keeps it from storing, empty when nothing does. note: another trouble that heartbeats shall tell.
-    damage: what keeps the hold from moving on.
+    damage: what keeps the hold from moving on. reluctant: no relief, as long as the WAL can grow.
     pool: one thread that waits for the disk. This one must not: while it holds the WAL, an application's own checkpoint
     may be waiting for it, with all writers behind.
     """
@@ -114,6 +114,7 @@ class Follower:
         self._clock = Clock(since)
         self.unchanged = since
         self.trouble = self.note = self.damage = ""
+        self.reluctant = False
         self._seen: IndexState | None = None
         self._latest: IndexState | None = None
         self._flush_at: float | None = None
@@ -122,6 +123,16 @@ class Follower:
         self._heartbeat_at = self._check_at = self._store_at = self._relieve_at = self._active_until = 0.0
         self._step_at = 0.0
         self._relief_pause = _RELIEF_PAUSES[0]
+
+    @property
+    def timeline(self) -> str:
+        """The timeline's id."""
+        return self._writer.id
+
+    @property
+    def started(self) -> dt.datetime:
+        """When the timeline began."""
+        return self._writer.started
 
     @property
     def is_active(self) -> bool:
@@ -173,6 +184,22 @@ class Follower:
         if not self._writer.behind:
             self._writer.heartbeat(self.unchanged, self.note)
         self._writer.merge()
+
+    def hand_over(self, heir: Follower) -> None:
+        """Have another one go on from here: it takes over all of the WAL's present round, and this one goes on until it
+        has seen a moment that the other one has seen. Raises OSError, LostError.
+        """
+        before = self._clock.before()
+        with self._hold.step() as state:
+            heir._take(state, before)
+            heir._seen = heir._latest = heir._stepped = state
+        heir.finish()
+        until = heir._clock.after()
+        while self.unchanged < until:
+            before = self._clock.before()
+            later = self._hold.look()
+            self._take(later, before)
+            self.unchanged, self._seen, self._latest = max(self.unchanged, before), later, later
 
     def _submit(self, work: Callable[[], None]) -> None:
         self._job = self._pool.submit(work)
@@ -288,6 +315,8 @@ class Follower:
         """When it is large and little of it is left to be done; or when nobody is at work."""
         state = self._latest
         if state is None or state.backfilled == state.position.frame or self.damage:
+            return False
+        if self.reluctant and self.wal_size < self._settings.max_wal // 2:
             return False
         if clock - self._committed_at >= _VERY_QUIET:
             return state.position.frame >= _STEP

@@ -11,15 +11,17 @@ import time
 from collections.abc import Iterator
 
 from .errors import BusyError
+from .progress import Progress
 
 _RETRY_SECONDS = 0.02
 
 
 @contextlib.contextmanager
-def exclusive(path: str, doing: str, patience: float = 0.0) -> Iterator[None]:
+def exclusive(path: str, doing: str, patience: float = 0.0, progress: Progress | None = None) -> Iterator[None]:
     """Hold the lock file alone; BusyError, naming the holder, when another process has it.
 
-    doing: what the holder is at, for the message that another process will show. patience: seconds to try.
+    doing: what the holder is at, for the message that another process will show. patience: seconds to try;
+    meanwhile ``progress`` says whom it waits for.
     """
     give_up_at = time.monotonic() + patience
     with _opened(path) as descriptor:
@@ -27,9 +29,11 @@ def exclusive(path: str, doing: str, patience: float = 0.0) -> Iterator[None]:
             try:
                 _lock(descriptor, fcntl.LOCK_EX, path)
                 break
-            except BusyError:
+            except BusyError as problem:
                 if time.monotonic() >= give_up_at:
                     raise
+                if progress is not None:
+                    progress.waiting(problem.found)
                 time.sleep(_RETRY_SECONDS)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{doing}, process {os.getpid()}\n".encode(), 0)

@@ -65,17 +65,29 @@ def read_manifest(path: str) -> Manifest:
     Raises VerificationError when it is not whole, UsageError when a newer Litekeep wrote it.
     """
     try:
-        with open(path, encoding="utf-8") as stream:
-            values = json.loads(stream.read(_LIMIT))
-        return _understood(values, path)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
-        raise VerificationError(
-            f"The manifest {path} is damaged",
-            expected="a Litekeep manifest with a right checksum",
-            found=f"{type(problem).__name__}: {problem}",
-            safe="the other backups; this one does not count as a restore point",
-            next_step="run: litekeep verify --all, and check the disk below the repository",
-        ) from problem
+        with open(path, "rb") as stream:
+            content = stream.read(_LIMIT)
+    except OSError as problem:
+        raise _damaged(path, problem) from problem
+    return manifest_from(content, path)
+
+
+def manifest_from(content: bytes, path: str) -> Manifest:
+    """The same out of its bytes."""
+    try:
+        return _understood(json.loads(content.decode()), path)
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise _damaged(path, problem) from problem
+
+
+def _damaged(path: str, problem: Exception) -> VerificationError:
+    return VerificationError(
+        f"The manifest {path} is damaged",
+        expected="a Litekeep manifest with a right checksum",
+        found=f"{type(problem).__name__}: {problem}",
+        safe="the other backups; this one does not count as a restore point",
+        next_step="run: litekeep verify --all, and check the disk below the repository",
+    )
 
 
 def _understood(values: Mapping[str, object], path: str) -> Manifest:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .repository import Backup, Catalogue
 from .timeline import Mark, Position, Run, Salts, Segment, Timeline
@@ -31,6 +31,10 @@ class Window:
     def holds(self, moment: dt.datetime) -> bool:
         """Whether the moment lies inside."""
         return self.start <= moment <= self.end
+
+    def goes_on_from(self, before: Window) -> bool:
+        """Whether its timeline was begun out of the other one."""
+        return bool(before.timeline.id == self.timeline.follows)
 
     def base_of(self, position: Position) -> tuple[Position, Backup]:
         """The newest backup that is not newer than the position."""
@@ -68,13 +72,22 @@ def windows(catalogue: Catalogue, timelines: Sequence[Timeline]) -> list[Window]
             start = _first_moment(run, bases[0][0]) if bases else None
             if start is not None:
                 found.append(Window(timeline, run, start, run.until, tuple(bases)))
-    return found
+    return [_up_to(window, after) for window, after in zip(found, [*found[1:], None])]
+
+
+def _up_to(window: Window, after: Window | None) -> Window:
+    """Where a timeline goes on from another one, both have seen the moments in which it began."""
+    if after is not None and after.goes_on_from(window) and after.start <= window.end:
+        return replace(window, end=after.start)
+    return window
 
 
 def gaps(found: Sequence[Window]) -> list[Gap]:
     """What lies between the windows, and why."""
     between = []
     for before, after in zip(found, found[1:]):
+        if after.goes_on_from(before) and after.start <= before.end:
+            continue
         same = before.timeline is after.timeline
         reason = "; ".join(before.timeline.problems) if same else after.timeline.reason
         between.append(Gap(before.end, after.start, reason))

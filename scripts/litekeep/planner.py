@@ -134,15 +134,34 @@ def _again(choice: Choice, to: str, timeline: str, position: Position) -> Point:
     """A point that was chosen before."""
     for window in choice.windows:
         if window.timeline.id == timeline and window.bases[0][0] <= position <= window.run.end:
-            seen = [mark for segment in window.run.segments for mark in segment.marks() if mark.position == position]
-            if seen or position == window.run.start:
-                return _in_window(choice, window, None, seen[-1].observed if seen else window.start)
+            if position == window.run.start:
+                return _in_window(choice, window, None, window.start)
+            for segment in window.run.segments:
+                if segment.round == position.round and segment.first <= position.frame <= segment.last:
+                    return _of_commit(choice, window, position, segment)
     raise NoRestorePointError(
         f"{choice.catalogue.database} has no restore point {to}",
         expected="a timeline and a commit that are still in the archive",
         safe=SAFE,
         next_step=f"litekeep list {choice.catalogue.database}",
     )
+
+
+def _of_commit(choice: Choice, window: Window, position: Position, segment: Segment) -> Point:
+    """The state after a commit that the archive has. Whether it is one, the segment's content tells (``replay``)."""
+    mark = next(mark for mark in segment.marks() if mark.position >= position)
+    if mark.position == position:
+        return _in_window(choice, window, None, mark.observed)
+    # Between two looks: it came after the first one, and was not the last one when the second one came.
+    base, backup = window.base_of(position)
+    segments = _between(window, base, position)
+    observed = mark.observed
+    return Point(backup, None, mark.unchanged, observed, observed, window.timeline.id, segments, position)
+
+
+def _between(window: Window, base: Position, end: Position) -> tuple[Segment, ...]:
+    """The segments that bring the base to that commit."""
+    return tuple(s for s in window.run.segments if base < s.end and Position(s.round, s.first) <= end)
 
 
 def _moment(choice: Choice, to: str) -> dt.datetime:
@@ -166,6 +185,7 @@ def _moment(choice: Choice, to: str) -> dt.datetime:
 
 def _at(choice: Choice, to: str, moment: dt.datetime) -> Point:
     holding = [window for window in choice.windows if window.holds(moment)]
+    holding = [window for window in holding if not any(other.goes_on_from(window) for other in holding)]
     if len(holding) > 1 and not choice.nearest:
         raise NoRestorePointError(
             f"{to_text(moment)} came more than once, because the clock was set back",
@@ -218,7 +238,7 @@ def _in_window(choice: Choice, window: Window, requested: dt.datetime | None, mo
     state: State = state_at(window.run, moment)
     end = state.position
     base, backup = window.base_of(end)
-    segments = tuple(s for s in window.run.segments if base < s.end and Position(s.round, s.first) <= end)
+    segments = _between(window, base, end)
     recovered = min(moment, max(state.unchanged, state.observed))
     later = state.next or _after(choice, window.end)
     return Point(backup, requested, recovered, later, state.observed, window.timeline.id, segments, end)

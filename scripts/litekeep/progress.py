@@ -25,6 +25,12 @@ class Progress:
     def advance(self, label: str, done: int, total: int) -> None:
         """``done`` of ``total`` bytes of the work called ``label`` are through."""
 
+    def rows(self, label: str, done: int) -> None:
+        """``done`` rows of that work are through; nobody knows how many there are."""
+
+    def waiting(self, holder: str) -> None:
+        """Nothing moves: another process, which ``holder`` names, is at it."""
+
     def close(self) -> None:
         """No more will be said."""
 
@@ -43,8 +49,17 @@ class TerminalProgress(Progress):
             self._parts.clear()
 
     def advance(self, label: str, done: int, total: int) -> None:
+        self._show(label, f"{label} {percent(done, total)} % of {size_text(total)}")
+
+    def rows(self, label: str, done: int) -> None:
+        self._show(label, f"{label} {done:,} rows")
+
+    def waiting(self, holder: str) -> None:
+        self._show("waiting", f"waiting for: {holder}")
+
+    def _show(self, label: str, words: str) -> None:
         with self._lock:
-            self._parts[label] = f"{label} {percent(done, total)} % of {size_text(total)}"
+            self._parts[label] = words
             if time.monotonic() >= self._next:
                 self._next = time.monotonic() + 0.1
                 self._stream.write("\r\x1b[2K" + " · ".join(self._parts.values()))
@@ -65,11 +80,20 @@ class JournalProgress(Progress):
         self._last: dict[str, float] = {}
 
     def advance(self, label: str, done: int, total: int) -> None:
+        self._tell(label, f"{label}: {percent(done, total)} % of {size_text(total)}")
+
+    def rows(self, label: str, done: int) -> None:
+        self._tell(label, f"{label}: {done:,} rows")
+
+    def waiting(self, holder: str) -> None:
+        self._tell("waiting", f"waiting for: {holder}")
+
+    def _tell(self, label: str, words: str) -> None:
         with self._lock:
             moment = time.monotonic()
             if moment - self._last.setdefault(label, moment) >= self._every:
                 self._last[label] = moment
-                self._stream.write(f"{label}: {percent(done, total)} % of {size_text(total)}\n")
+                self._stream.write(f"{words}\n")
                 self._stream.flush()
 
 

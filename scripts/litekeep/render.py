@@ -13,6 +13,13 @@ from .timefmt import duration_text, size_text
 Values = dict[str, Any]
 
 
+def error_lines(error: Values) -> Iterable[str]:
+    """What an error says beside its message."""
+    for label in ("expected", "found", "safe", "next"):
+        if label in error:
+            yield f"  {label:<10}{error[label]}"
+
+
 def backup(answer: Values) -> Iterable[str]:
     """One line, then where it is and how sure it is."""
     taken = answer["backup"]
@@ -73,10 +80,19 @@ def catalogue(answer: Values) -> Iterable[str]:
             f"  timeline {timeline['id']:<23} {timeline['state']:<12} {timeline['commits']:>10,} commits "
             f"{size_text(timeline['stored_size']):>10}  {timeline['problem'] or 'began: ' + timeline['reason']}"
         )
-    for window in answer["windows"]:
-        yield f"  any moment  {window['from']}  to  {window['to']}"
+    for start, end in _spans(answer["windows"]):
+        yield f"  any moment  {start}  to  {end}"
     for gap in answer["gaps"]:
         yield f"  gap         {gap['from']}  to  {gap['to']}  {gap['reason']}"
+
+
+def _spans(windows: Iterable[Values]) -> list[tuple[str, str]]:
+    """Windows that meet are one."""
+    found: list[tuple[str, str]] = []
+    for window in windows:
+        start = found.pop()[0] if found and found[-1][1] == window["from"] else window["from"]
+        found.append((start, window["to"]))
+    return found
 
 
 def status(answer: Values) -> Iterable[str]:
@@ -91,6 +107,10 @@ def status(answer: Values) -> Iterable[str]:
         words = "running" if archive["running"] else "NOT RUNNING"
         until = archive["proven_until"] or "(none yet)"
         yield f"  archive   {words}, any moment until {until}, gaps: {archive['gaps']}"
+    for remote in answer["remotes"]:
+        until = f", commits until {remote['until']}" if remote["until"] else ""
+        missing = f", {len(remote['missing'])} backups MISSING" if remote["missing"] else ""
+        yield f"  off host  {remote['remote']}: all that was there by {remote['success'] or 'never'}{until}{missing}"
     for finding in answer["findings"]:
         yield f"  finding   {finding}"
 
@@ -112,7 +132,7 @@ def restore(answer: Values) -> Iterable[str]:
     else:
         yield f"{name}: {result['target']} is restored from {result['backup']}"
     if answer["action"] != "rollback":
-        yield from _point(result["point"])
+        yield from point_lines(result["point"])
     if result["quarantine"]:
         yield f"  replaced  the files that stood there are in {result['quarantine']}"
     for note in result["notes"]:
@@ -128,7 +148,7 @@ def _plan(answer: Values) -> Iterable[str]:
         return
     chosen = plan["backup"]
     yield f"{answer['database']}: {plan['target']} would be restored from {plan['point']['id']}"
-    yield from _point(plan["point"])
+    yield from point_lines(plan["point"])
     yield f"  age       {duration_text(max(0.0, plan['age']))}"
     yield f"  base      {size_text(chosen['size'])}, {_rows(chosen['rows'])}"
     yield f"  replaces  {', '.join(plan['replaces']) or 'nothing'}"
@@ -138,7 +158,8 @@ def _plan(answer: Values) -> Iterable[str]:
         yield f"  warning   {plan['hidden_processes']} processes of other users could not be looked into (run as root)"
 
 
-def _point(point: Values) -> Iterable[str]:
+def point_lines(point: Values) -> Iterable[str]:
+    """Asked for, recovered, and what comes next."""
     if point["requested"]:
         yield f"  requested {point['requested']}"
     yield f"  recovered the state of {point['recovered']}"

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .errors import VerificationError
+from .errors import NoRestorePointError, VerificationError
 from .files import write_all
 from .progress import Progress
 from .timefmt import to_text
@@ -43,8 +43,8 @@ def replay(
     """Apply the segments, up to ``end``, to the base that ``write_base`` puts into the file ``path``.
 
     It is left to the caller to sync it. Returns the number of pages of the database then. Raises VerificationError when
-    a segment is not what was archived; the file is worthless then. Memory: a byte a page of the database, and a few
-    segments.
+    a segment is not what was archived, NoRestorePointError when no commit ends at ``end``; the file is worthless then.
+    Memory: a byte a page of the database, and a few segments.
     """
     pages = 0
     written = bytearray()
@@ -65,6 +65,26 @@ def replay(
         if descriptor >= 0:
             os.close(descriptor)
     return pages
+
+
+def commits_of(segment: Segment) -> list[int]:
+    """The frames that end a transaction, in their order. Raises VerificationError as ``replay`` does."""
+    size = FRAME_HEADER_SIZE + segment.page_size
+    found, content, at = [], bytearray(), _offset(segment, segment.first)
+    number = segment.first
+    try:
+        for block in read_segment(segment, Progress(), twice=False):
+            content += block
+            while at + size <= len(content):
+                if _HEADER.unpack_from(content, at)[1]:
+                    found.append(number)
+                number, at = number + 1, at + size
+            used = min(at, len(content))
+            del content[:used]
+            at -= used
+    except VerificationError as problem:
+        raise _damaged(segment, problem.expected, problem.found) from problem
+    return found
 
 
 def _backwards(segments: Sequence[Segment], spare: str, meanwhile: Callable[[], None]) -> Iterator[_Loaded]:
@@ -145,6 +165,13 @@ def _pages_at(loaded: _Loaded, end: Position) -> int:
     segment = loaded.segment
     number = _last_frame(segment, end)
     _page, pages = _HEADER.unpack_from(loaded.content, _offset(segment, number))
+    if not pages and number != segment.last:
+        raise NoRestorePointError(
+            f"Frame {number} of round {segment.round} is inside a transaction",
+            expected="the last frame of a commit (litekeep commits names them)",
+            safe="nothing was replaced",
+            next_step="choose a state that litekeep commits or litekeep restore --plan has named",
+        )
     if not pages or (number == segment.last and pages != segment.pages):
         raise _damaged(segment, f"a commit in frame {number}", "a frame inside a transaction")
     return int(pages)

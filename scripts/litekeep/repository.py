@@ -19,6 +19,7 @@ from . import locks, timefmt
 from .errors import LitekeepError, UsageError, VerificationError
 from .files import append_line, private_directory, remove_tree, sync_directory, sync_file, write_json
 from .manifest import NAME, Manifest, checksum, read_manifest
+from .progress import Progress
 from .timeline import Timeline
 from .timelinefile import read_timeline, timeline_number
 
@@ -55,6 +56,11 @@ class Backup:
         """The timeline whose archiver ran when the snapshot was taken."""
         value = self.manifest.values.get("timeline") if self.manifest else None
         return value if isinstance(value, str) else None
+
+    @property
+    def moment(self) -> dt.datetime:
+        """The moment whose state it holds; where its manifest cannot be read, the one that its id names."""
+        return self.manifest.snapshot if self.manifest else timefmt.from_id(self.id)
 
     @property
     def order(self) -> tuple[str, int, str]:
@@ -119,11 +125,14 @@ class Repository:
             return []
 
     @contextlib.contextmanager
-    def writing(self, database: str) -> Iterator[None]:
-        """The right to write backups of that database; BusyError when another process has it."""
+    def writing(self, database: str, patience: float = 0.0, progress: Progress | None = None) -> Iterator[None]:
+        """The right to write backups of that database; BusyError when another process has it for longer than patience.
+
+        patience: seconds to wait; meanwhile ``progress`` says for whom.
+        """
         folder = self.folder(database)
         private_directory(os.path.join(folder, "backups"))
-        with locks.exclusive(os.path.join(folder, ".lock"), f"backup of {database}"):
+        with locks.exclusive(os.path.join(folder, ".lock"), f"backup of {database}", patience, progress):
             yield
 
     @contextlib.contextmanager
@@ -132,6 +141,13 @@ class Repository:
         with contextlib.ExitStack() as stack:
             if os.access(self.folder(database), os.W_OK):
                 stack.enter_context(locks.shared(os.path.join(self.folder(database), ".lease")))
+            yield
+
+    @contextlib.contextmanager
+    def removing(self, database: str, patience: float = 0.0, progress: Progress | None = None) -> Iterator[None]:
+        """The right to remove backups of that database; BusyError while somebody has a lease, as for ``writing``."""
+        path = os.path.join(self.folder(database), ".lease")
+        with locks.exclusive(path, f"retention of {database}", patience, progress):
             yield
 
     @contextlib.contextmanager
@@ -245,7 +261,7 @@ class Repository:
         """When the database was restored in its place. Torn lines of a crash are passed over."""
         return [
             timefmt.from_text(str(entry["time"]))
-            for entry in _lines(os.path.join(self.folder(database), _RESTORES))
+            for entry in lines_of(os.path.join(self.folder(database), _RESTORES))
             if "time" in entry
         ]
 
@@ -254,10 +270,10 @@ class Repository:
 
     def _verifications(self, database: str) -> dict[str, Mapping[str, object]]:
         """The last word on each backup. Torn lines of a crash are passed over."""
-        return {str(entry.get("backup")): entry for entry in _lines(self._history(database))}
+        return {str(entry.get("backup")): entry for entry in lines_of(self._history(database))}
 
 
-def _lines(path: str) -> list[dict[str, object]]:
+def lines_of(path: str) -> list[dict[str, object]]:
     """The JSON objects of a file of lines; torn ones are passed over, and a file that is not there is empty."""
     found = []
     try:

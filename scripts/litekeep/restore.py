@@ -10,7 +10,7 @@ import functools
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import checks, planner, sqlitefail, store
@@ -125,7 +125,7 @@ def prepare(repository: Repository, database: Database, chosen: Plan, progress: 
 
     Raises SpaceError, VerificationError, BusyError; the target is as it was.
     """
-    with _at_work(chosen.target, "Restore") as workspace:
+    with at_work(chosen.target, "Restore") as workspace:
         notes = _build(repository, database, chosen, workspace, progress)
         return Restored(chosen.target, chosen.point.id, "", tuple(notes), swapped=False)
 
@@ -135,18 +135,25 @@ def restore(repository: Repository, database: Database, chosen: Plan, progress: 
 
     Raises InUseError when a process has the target open, and what ``prepare`` raises; then the target is as it was.
     """
-    with _at_work(chosen.target, "Restore") as workspace:
+    with at_work(chosen.target, "Restore") as workspace:
         notes = _build(repository, database, chosen, workspace, progress)
-        journal = workspace.read()
-        swap = Swap(workspace, units(database), lambda path: prove(path, journal.fingerprint), progress)
-        quarantine = swap.run(journal, BEFORE)
-        if chosen.target == os.path.realpath(database.path):
-            repository.record_restore(database.name, chosen.point.id, chosen.target)
         if chosen.in_use.hidden:
             notes.append(f"{chosen.in_use.hidden} processes of other users could not be looked into")
-        workspace.remove()
-        progress.step("restore: workspace removed")
-        return Restored(chosen.target, chosen.point.id, quarantine, tuple(notes))
+        return install(workspace, repository, database, notes, progress)
+
+
+def install(
+    workspace: Workspace, repository: Repository, database: Database, notes: Sequence[str], progress: Progress
+) -> Restored:
+    """Swap in what stands proven in the workspace, and remove that. Raises InUseError."""
+    journal = workspace.read()
+    swap = Swap(workspace, units(database), lambda path: prove(path, journal.fingerprint), progress)
+    quarantine = swap.run(journal, BEFORE)
+    if workspace.target == os.path.realpath(database.path):
+        repository.record_restore(database.name, journal.backup, workspace.target)
+    workspace.remove()
+    progress.step("restore: workspace removed")
+    return Restored(workspace.target, journal.backup, quarantine, tuple(notes))
 
 
 def units(database: Database) -> tuple[str, ...]:
@@ -166,7 +173,7 @@ def discard(database: Database, target: str | None = None) -> None:
     Raises BusyError when a restore is at work in it.
     """
     if prepared_workspace(database, target):
-        with _at_work(os.path.realpath(database.path if target is None else target), "Restore") as workspace:
+        with at_work(os.path.realpath(database.path if target is None else target), "Restore") as workspace:
             recover(workspace)
             workspace.remove()
 
@@ -191,7 +198,7 @@ def rollback(database: Database, progress: Progress, target: str | None = None) 
     Raises NoRestorePointError when no former restore left anything, InUseError when the target is open.
     """
     place = os.path.realpath(database.path if target is None else target)
-    with _at_work(place, "Rollback") as workspace:
+    with at_work(place, "Rollback") as workspace:
         interrupted = workspace.read()
         done = bool(interrupted.rollback_of) and is_swapped(workspace, interrupted)
         notes = [note for note in (recover(workspace),) if note]
@@ -232,7 +239,7 @@ def bring_back(kept: FileSet, workspace: Workspace) -> None:
 
 
 @contextlib.contextmanager
-def _at_work(target: str, what: str) -> Iterator[Workspace]:
+def at_work(target: str, what: str) -> Iterator[Workspace]:
     """The locked workspace of a target. After a failure the target is whole and the workspace gone."""
     directory = os.path.dirname(target)
     if not os.path.isdir(directory):
@@ -276,12 +283,15 @@ def _build(
             journal.fingerprint = fingerprint_in(manifest)
     notes += _attributes(chosen, workspace.target).apply(workspace.new)
     progress.step("restore: built")
-    prove(workspace.new, journal.fingerprint)
-    journal.phase = READY
-    journal.built = _built(workspace)
-    workspace.write(journal)
+    mark_proven(workspace, journal.backup, journal.fingerprint)
     progress.step("restore: proven")
     return notes
+
+
+def mark_proven(workspace: Workspace, label: str, fingerprint: dict[str, object]) -> None:
+    """Write down that the workspace's new file may take the target's place. Raises VerificationError."""
+    prove(workspace.new, fingerprint)
+    workspace.write(Journal(READY, label, built=_built(workspace), fingerprint=fingerprint))
 
 
 def _checked(path: str, chosen: Plan, notes: list[str]) -> dict[str, object]:

@@ -121,7 +121,7 @@ def open_source(path: str, deadline: int) -> Iterator[Source]:
     database is too damaged for SQLite to read it.
     """
     identity = identify(path)
-    _refuse_foreign_sidecars(identity)
+    refuse_foreign_sidecars(identity)
     give_up_at = time.monotonic() + deadline
     with contextlib.ExitStack() as at_the_end:
         # POSIX drops all of a process's locks on a file when it closes any descriptor of it ("How To Corrupt
@@ -252,7 +252,7 @@ def is_wal(path: str) -> bool:
         return stream.read(20)[18:20] == b"\2\2"
 
 
-def _refuse_foreign_sidecars(identity: Identity) -> None:
+def refuse_foreign_sidecars(identity: Identity) -> None:
     """A stranger's -wal and -shm would stay behind and lock the application out; root's get the owner's name."""
     foreign = os.geteuid() not in (0, identity.uid)
     if is_wal(identity.path) and foreign and not os.path.exists(f"{identity.path}-shm"):

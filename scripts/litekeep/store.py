@@ -99,6 +99,26 @@ def compress(path: str, stored: str, level: int, progress: Progress, cancelled: 
     return Stored(os.path.basename(stored), size, raw_hash.hexdigest(), stored_size, stored_hash.hexdigest())
 
 
+def packed(content: bytes) -> bytes:
+    """A small content as a zstd file."""
+    require_zstandard()
+    return bytes(zstandard.ZstdCompressor(level=3, write_checksum=True).compress(content))
+
+
+def unpacked(stored: bytes, size: int) -> bytes:
+    """The content of what ``packed`` made. Raises ValueError when it is not whole, or has another size.
+
+    A hostile one costs no more memory than that.
+    """
+    require_zstandard()
+    try:
+        if zstandard.frame_content_size(stored) != size:
+            raise ValueError(f"it does not hold {size} bytes")
+        return bytes(zstandard.ZstdDecompressor().decompress(stored))
+    except zstandard.ZstdError as problem:
+        raise ValueError(str(problem)) from problem
+
+
 class StreamWriter:
     """A new stored file whose content comes piece by piece."""
 

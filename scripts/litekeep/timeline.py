@@ -146,7 +146,7 @@ class Timeline:
 
     state: ``running``, ``stopped`` (it may go on), ``ended`` (a newer one follows). problems: damage, in words; what it
     hits is left out of ``runs``. reason: why it was begun. last: the checksum of the last record. trouble: what
-    the archiver complained of last.
+    the archiver complained of last. follows: the timeline that it goes on from, with no moment between them.
     """
 
     id: str
@@ -163,6 +163,7 @@ class Timeline:
     last: str
     trouble: str
     stored_size: int
+    follows: str = ""
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -193,7 +194,10 @@ def unseal(line: bytes) -> tuple[dict[str, Any], str]:
     checksum = hashlib.sha256(body).hexdigest()
     if not separator or tail != checksum.encode() + b'"}':
         raise ValueError("a line with a wrong checksum")
-    values = json.loads(body + b"}")
+    try:
+        values = json.loads(body + b"}")
+    except RecursionError as problem:
+        raise ValueError("a line that is nested too deeply") from problem
     if not isinstance(values, dict):
         raise ValueError("a line that is no record")
     return values, checksum

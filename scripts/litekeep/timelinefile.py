@@ -108,6 +108,15 @@ def _records(path: str) -> tuple[list[tuple[dict[str, Any], str]], list[str]]:
     return records, problems
 
 
+def recorded(folder: str) -> list[Segment]:
+    """All segments that the records speak of, whether their files are there or not. Raises ValueError, OSError."""
+    try:
+        records, _problems = _records(os.path.join(folder, RECORDS))
+        return _segments(folder, [values for values, _checksum in records if values["kind"] == "segment"])
+    except (KeyError, TypeError, IndexError, AttributeError) as problem:
+        raise ValueError(f"{folder}/{RECORDS} cannot be understood: {problem!r}") from problem
+
+
 def _heartbeat(folder: str) -> dict[str, Any]:
     """What the heartbeat says; nothing when it is missing or damaged (then ``damage`` says so)."""
     try:
@@ -128,8 +137,7 @@ def _assembled(
 ) -> Timeline:
     first = records[0][0]
     started = from_text(first["started"])
-    segments = [segment_from(folder, values) for values, _checksum in records if values["kind"] == "segment"]
-    segments = _with_merged_files(segments)
+    segments = _segments(folder, [values for values, _checksum in records if values["kind"] == "segment"])
     sizes = _sizes(folder)
     whole: list[Segment] = []
     continuous = True
@@ -140,7 +148,7 @@ def _assembled(
             continuous = False
         else:
             follows = continuous and segment.continuous and _follows(segment, whole[-1] if whole else None)
-            whole.append(replace(segment, continuous=follows))
+            whole.append(segment if follows == segment.continuous else replace(segment, continuous=follows))
             continuous = True
     sequence = int(records[-1][0]["sequence"])
     problems += _unrecorded(folder, segments, listed_before)
@@ -171,6 +179,7 @@ def _assembled(
         last=records[-1][1],
         trouble=str(heartbeat.get("trouble", "")),
         stored_size=sum(segment.stored.stored_size for segment in whole),
+        follows=str(first.get("follows", "")),
     )
 
 
@@ -205,8 +214,8 @@ def _runs(
     return tuple(runs)
 
 
-def segment_from(folder: str, values: Mapping[str, Any]) -> Segment:
-    """The segment that a record describes."""
+def segment_from(folder: str, values: Mapping[str, Any], merged: str = "", offset: int = 0) -> Segment:
+    """The segment that a record describes. merged, offset: its place in the file of its round, once that is merged."""
     begun = from_text(values["begun"])
     marks = str(values["marks"])
     observed = begun + dt.timedelta(milliseconds=int(marks.split()[-1].split(",")[1]))
@@ -232,6 +241,8 @@ def segment_from(folder: str, values: Mapping[str, Any]) -> Segment:
             int(values["stored_size"]),
             str(values["stored_sha256"]),
         ),
+        merged=merged,
+        offset=offset,
         continuous=not values.get("broken"),
     )
 
@@ -240,17 +251,17 @@ def _salts_list(values: Any) -> tuple[Salts, ...]:
     return tuple((int(pair[0]), int(pair[1])) for pair in values)
 
 
-def _with_merged_files(segments: Sequence[Segment]) -> list[Segment]:
-    """Each segment's place in the merged file of its round: there the parts stand one after the other."""
-    last_of = {segment.round: segment.last for segment in segments}
+def _segments(folder: str, records: Sequence[Mapping[str, Any]]) -> list[Segment]:
+    """Each with its place in the merged file of its round: there the parts stand one after the other."""
+    merged = {values["round"]: values["last"] for values in records}
+    merged = {number: file_name(int(number), 1, int(last)) for number, last in merged.items()}
     offsets: dict[int, int] = {}
-    placed = []
-    for segment in segments:
-        offset = offsets.get(segment.round, 0)
-        merged = file_name(segment.round, 1, last_of[segment.round])
-        placed.append(replace(segment, merged=merged, offset=offset))
-        offsets[segment.round] = offset + segment.stored.stored_size
-    return placed
+    found = []
+    for values in records:
+        offset = offsets.get(values["round"], 0)
+        found.append(segment_from(folder, values, merged[values["round"]], offset))
+        offsets[values["round"]] = offset + found[-1].stored.stored_size
+    return found
 
 
 def _follows(segment: Segment, previous: Segment | None) -> bool:

@@ -29,12 +29,6 @@ HERE = Path(__file__).resolve().parent
 Values = dict[str, Any]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.ansible)
-
-
 @dataclass
 class Outcome:
     """What one run of ansible-playbook said. tasks: one entry a host and task, in order."""

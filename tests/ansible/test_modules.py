@@ -10,13 +10,33 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from offhost import folder_remote
 from support import flip, holding_open
 
+from litekeep import remoteanswers
+from litekeep.config import Database
+from litekeep.progress import Progress
+from litekeep.repository import Repository
+
 MODULES = ["sqlite_backup", "sqlite_backup_info", "sqlite_database_info", "sqlite_verify", "sqlite_restore"]
+# The keys of a database that each of these needs, and its own options. sqlite_commits needs an archive to begin with.
+DATA_MODULES = {
+    "sqlite_export": ({"output": "/nonexistent/output"}, {}),
+    "sqlite_import": ({"files": ["/nonexistent/file"]}, {}),
+    "sqlite_undelete": ({"to": "latest"}, {}),
+    "sqlite_triage": ({}, {}),
+    "sqlite_repair": ({}, {"method": "reindex"}),
+    "sqlite_commits": ({"around": "2001-01-01T00:00:00Z"}, {}),
+}
 
 
 def where(module, host):
-    return {} if module == "sqlite_database_info" else host.where
+    return {} if module == "sqlite_database_info" else {**host.where, **DATA_MODULES.get(module, ({}, {}))[1]}
+
+
+def asked(module, databases):
+    """The databases with what the module needs to know of each."""
+    return [{**database, **DATA_MODULES.get(module, ({}, {}))[0]} for database in databases]
 
 
 # What all modules have in common
@@ -64,11 +84,14 @@ def test_a_misspelt_key_is_refused_before_anything_is_done(ansible, host):
     }
     # A key of one module is a typo in the others.
     names = [(module, word) for module in MODULES for word in typos] + [("sqlite_backup", "to")]
+    names += [(module, "compresion_level") for module in DATA_MODULES]
+
+    def misspelt(module, word):
+        first, second = asked(module, host.databases)
+        return [first, {**second, **typos.get(word, {"to": "x"})}]
+
     outcome = ansible.run(
-        *(
-            {module: {"databases": [host.databases[0], {**host.databases[1], **typos.get(word, {"to": "x"})}]}}
-            for module, word in names
-        )
+        *({module: {"databases": misspelt(module, word), **where(module, host)}} for module, word in names)
     )
     assert [task["result"]["msg"].split(": ")[0] for task in outcome.tasks] == [
         f"Unsupported parameters for ({module}) module" for module, _word in names
@@ -91,11 +114,21 @@ def test_the_list_of_the_inventory_is_taken_as_it_is(ansible, host):
         "health_check": {"command": ["/bin/true"], "retries": 1},
         "archive": True,
         "archive_settings": {"interval": 1, "heartbeat": "10s", "relief": "2MB", "max_wal": 1000000000},
+        "time_columns": {"events": "timestamp"},
+        "retention": {"keep_daily": 30, "keep_within": "7d"},
     }
-    outcome = ansible.run(*({module: {"databases": [full], **where(module, host)}} for module in MODULES))
-    assert outcome.failures == []
-    assert [task["result"]["databases"][0]["database"] for task in outcome.tasks] == ["events"] * len(MODULES)
-    assert not any("rc" in task["result"] for task in outcome.tasks)
+    needed = {"sqlite_export": {"output": str(host.folder / "all")}, "sqlite_import": {"files": []}}
+    for modules, check in ((MODULES, False), ([*DATA_MODULES][:-1], True)):
+        outcome = ansible.run(
+            *(
+                {module: {"databases": [{**asked(module, [full])[0], **needed.get(module, {})}], **where(module, host)}}
+                for module in modules
+            ),
+            check=check,
+        )
+        assert outcome.failures == []
+        assert [task["result"]["databases"][0]["database"] for task in outcome.tasks] == ["events"] * len(modules)
+        assert not any("rc" in task["result"] for task in outcome.tasks)
 
 
 def test_two_paths_under_one_name_are_refused(ansible, host):
@@ -380,6 +413,40 @@ def test_restore_keeps_what_it_replaces_and_rolls_back(ansible, old):
     assert (back["action"], back["plan"]["from"]) == ("rollback", str(quarantine))
     again = ansible.run(restore_task(old, state="rolled_back"))
     assert "nothing to roll back" in again.failures[0]
+
+
+def far(old, tmp_path):
+    """Its backups, in another place only, as a host of another name looks for them there."""
+    remote = folder_remote(tmp_path / "far")
+    repository = Repository(old.where["repository"], old.where["host"])
+    remoteanswers.push(repository, Database("events", str(old.events)), [remote], Progress())
+    place = {"remotes": {"vault": {"rclone": remote.rclone, "path": remote.path}}, "from": "any"}
+    return {"repository": str(tmp_path / "new"), "host": "other", **place}
+
+
+def test_restore_out_of_a_remote(ansible, old, tmp_path):
+    task = {"sqlite_restore": {"databases": old.databases[:1], **far(old, tmp_path)}}
+    before = old.tree()
+    predicted = ansible.run(task, check=True).last
+    assert old.tree() == before
+    done = ansible.run(task).last
+    assert rows(old.events) == 200
+    assert predicted["diff"][0]["before"] == done["diff"][0]["before"]
+    assert done["databases"][0]["remote"] == "vault"
+    assert rows(Path(done["databases"][0]["result"]["quarantine"]) / "events.db") == 10
+
+
+def test_restore_out_of_a_remote_that_has_nothing_or_is_not_named(ansible, old, tmp_path):
+    place = far(old, tmp_path)
+    empty = {"vault": {**place["remotes"]["vault"], "path": "here:nothing"}}
+    changes = ({"remotes": empty}, {"from": "elsewhere"}, {"remotes": {}})
+    tasks = [{"sqlite_restore": {"databases": old.databases[:1], **place, **change}} for change in changes]
+    nothing, unknown, nowhere = ansible.run(*tasks).failures
+    assert nothing.startswith("events: ")
+    assert "restore point" in nothing
+    assert "has no remote 'elsewhere'" in unknown
+    assert "has no remote" in nowhere
+    assert rows(old.events) == 10
 
 
 @pytest.mark.parametrize("state", ["restored", "prepared", "rolled_back"])

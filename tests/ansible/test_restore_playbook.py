@@ -496,8 +496,8 @@ def test_only_the_confirmed_host_is_touched_and_the_report_stays_here(ansible, h
     assert outcome.code == 0, outcome.output
     assert (rows(host.events), rows(other)) == (NEW, OLD)
     assert {task["host"] for task in outcome.tasks if task["status"] == "ok"} == {"app2"}
-    # Archive, plan, build, swap: the inventory's root on the host. The report is this user's, on this machine.
-    assert len((tmp_path / "sudo.log").read_text()) == 4
+    # Archive, plan, build, clock, swap: the inventory's root on the host. The report is this user's, on this machine.
+    assert len((tmp_path / "sudo.log").read_text()) == 5
     assert report(tmp_path)["host"] == "app2"
 
 

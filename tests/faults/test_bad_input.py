@@ -324,8 +324,11 @@ def test_two_backups_at_once(tmp_path: Path) -> None:
     path = make_database(tmp_path / "data" / "events.db")
     repository, database = protect(tmp_path, path)
     with repository.writing("events"):
-        words = run(tmp_path, path, "backup", code=5)
-        assert f"process {os.getpid()}" in words
+        policy = {"events": {"path": str(path), "deadline": "1s"}}
+        site = tmp_path / "litekeep.json"
+        site.write_text(json.dumps({"repository": repository.root, "host": "host", "databases": policy}))
+        refused = litekeep("--config", site, "backup", "events", check=5)
+        assert f"process {os.getpid()}" in refused.stderr
     backup.take(repository, database, Progress())
 
 

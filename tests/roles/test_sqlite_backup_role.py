@@ -17,14 +17,15 @@ FIRST = {"__init__.py": "", "cli.py": "print('first')\n", "old.py": "\n"}
 SECOND = {"__init__.py": "", "cli.py": "print('second')\n"}
 
 
-@pytest.mark.parametrize("role", ["sqlite_backup", "recovery", "example_app"])
+@pytest.mark.parametrize("role", ["sqlite_backup", "recovery", "example_app", "backup_server"])
 def test_defaults_and_specifications_have_the_same_keys(role: str) -> None:
     defaults = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())
     specs = yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text())["argument_specs"]
-    options = {name for spec in specs.values() for name, option in spec["options"].items() if "default" in option}
-    required = {name for spec in specs.values() for name, option in spec["options"].items() if option.get("required")}
+    every = [item for spec in specs.values() for item in spec.get("options", {}).items()]
+    options = {name for name, option in every if "default" in option}
+    required = {name for name, option in every if option.get("required")}
     assert set(defaults) - required >= options - required
-    assert set(defaults) <= {name for spec in specs.values() for name in spec["options"]}
+    assert set(defaults) <= {name for name, _option in every}
 
 
 def install(folder: Path, identity: str, modules: dict[str, str], *options: str, code: int = 0) -> str:

@@ -96,3 +96,9 @@ def manifest_schema() -> jsonschema.Draft202012Validator:
 def answer_schema() -> jsonschema.Draft202012Validator:
     """The published schema of JSON answers."""
     return _validator("answer-1.schema.json")
+
+
+@pytest.fixture(scope="session")
+def audit_schema() -> jsonschema.Draft202012Validator:
+    """The published schema of audits."""
+    return _validator("audit-1.schema.json")

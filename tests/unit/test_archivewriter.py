@@ -187,7 +187,7 @@ def test_a_timeline_has_the_name_of_its_folder_and_cannot_begin_there_twice(scen
     scene.commit(1)
     before = scene.records.read_bytes()
     with pytest.raises(OSError, match=r"exists|not empty"):
-        ArchiveWriter.begin(scene.writer.folder, 2, 0, {})
+        ArchiveWriter.begin(scene.writer.folder, 2, 0, {"started": "2026-11-22T02:00:00Z"})
     assert scene.records.read_bytes() == before
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import Steps, flip, make_database, protect, writing
@@ -128,13 +130,46 @@ def test_a_missing_source_makes_no_repository(kept: Kept, events: Path) -> None:
     assert not events.exists()
 
 
-def test_two_backups_at_once_cannot_be_and_the_first_goes_on(kept: Kept) -> None:
+def test_a_backup_waits_for_another_one_up_to_the_deadline_and_the_first_goes_on(kept: Kept) -> None:
+    repository, database = kept
+    hurried = dataclasses.replace(database, deadline=1)
+
     def second() -> None:
         with pytest.raises(BusyError, match="Another Litekeep process"):
-            backup.take(*kept, Progress())
+            backup.take(repository, hurried, Progress())
 
     assert backup.take(*kept, At("backup: copied", second)).state == "verified"
-    assert len(left_behind(kept[0])) == 1
+    assert len(left_behind(repository)) == 1
+
+
+class Waits(Progress):
+    """Calls ``lead`` when it has to wait for the first time."""
+
+    def __init__(self, lead: threading.Event) -> None:
+        self.lead = lead
+        self.holders: set[str] = set()
+
+    def waiting(self, holder: str) -> None:
+        self.holders.add(holder)
+        self.lead.set()
+
+
+@pytest.mark.parametrize(("max_age", "taken"), [(3600, 1), (None, 2)])
+def test_a_backup_that_another_process_takes_meanwhile_counts(kept: Kept, max_age: int | None, taken: int) -> None:
+    waits = Waits(threading.Event())
+    answers: list[tuple[backup.Intent, Any]] = []
+    second = threading.Thread(target=lambda: answers.append(backup.ensure(*kept, waits, max_age)))
+
+    def meanwhile() -> None:
+        second.start()
+        assert waits.lead.wait(60)
+
+    first = backup.take(*kept, At("backup: copied", meanwhile))
+    second.join()
+    (intent, found) = answers[0]
+    assert waits.holders == {f"backup of events, process {os.getpid()}"}
+    assert len(left_behind(kept[0])) == taken
+    assert (intent.needed, found.id == first.id) == (taken == 2, taken == 1)
 
 
 def test_a_database_can_be_backed_up_while_it_is_written_to(kept: Kept, events: Path) -> None:

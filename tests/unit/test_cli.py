@@ -20,6 +20,8 @@ from unit.places import as_nobody, open_to_all
 
 import litekeep
 from litekeep import cli
+from litekeep import run as run_module
+from litekeep import words as all_words
 from litekeep.repository import Repository
 
 Run = Callable[..., "Done"]
@@ -182,6 +184,9 @@ def test_damaged_backups_answer_in_the_published_form(process: Run, site: Path) 
 
 
 def test_a_busy_database_answers_in_the_published_form(process: Run, site: Path) -> None:
+    policy = json.loads(site.read_text())
+    policy["databases"]["events"]["deadline"] = "1s"
+    site.write_text(json.dumps(policy))
     with repository(site).writing("events"):
         done = process("backup", "events")
     assert (done.code, done.json["error"]["kind"]) == (5, "busy")
@@ -332,7 +337,7 @@ def test_another_hosts_backups_can_be_looked_at(run: Run) -> None:
 def test_the_hosts_own_configuration_is_used_when_nothing_is_said(
     run: Run, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "DEFAULT_PATH", str(site))
+    monkeypatch.setattr(run_module, "DEFAULT_PATH", str(site))
     assert run("list", config=False).out.count("restore points") == 2
 
 
@@ -423,7 +428,7 @@ def test_a_repository_that_this_user_may_not_write_to_is_a_usage_error(run: Run,
 
 def test_one_error_class_one_exit_code_and_the_help_names_them_all() -> None:
     for code in range(10):
-        assert f"{code} " in cli.EXIT_CODES
+        assert f"{code} " in all_words.EXIT_CODES
 
 
 # -- the archiver as a process
@@ -470,10 +475,74 @@ def test_an_archiver_ends_well_by_a_signal_and_what_was_committed_can_be_restore
 
 
 def test_the_base_backup_of_an_archiver_speaks_of_the_same_database(tmp_path: Path) -> None:
-    parse = cli._parser().parse_args
-    assert cli.context_words(parse(["archive", "x"])) == []
-    assert cli.context_words(parse(["--config", "c.json", "--host", "h", "archive", "x"])) == [
+    parse = all_words.parser().parse_args
+    assert run_module.context_words(parse(["archive", "x"])) == []
+    assert run_module.context_words(parse(["--config", "c.json", "--host", "h", "archive", "x"])) == [
         "--config", "c.json", "--host", "h",
     ]  # fmt: skip
-    words = cli.context_words(parse(["--database", "x.db", "--repository", "r", "archive", "x"]))
+    words = run_module.context_words(parse(["--database", "x.db", "--repository", "r", "archive", "x"]))
     assert words == ["--database", os.path.abspath("x.db"), "--repository", os.path.abspath("r")]
+
+
+# -- retention
+
+
+def test_what_stays_and_goes_is_answered_in_the_published_form(process: Run, site: Path) -> None:
+    policy = json.loads(site.read_text())
+    policy["databases"]["events"]["retention"] = {"keep_last": 1, "min_verified": 1, "keep_within": "0s"}
+    site.write_text(json.dumps(policy))
+    for _n in range(3):
+        assert process("backup").code == 0
+    oldest = repository(site).catalogue("events").backups[0].id
+    assert process("pin", "events", oldest, "--reason", "as evidence").json["databases"][0]["changed"] is True
+    assert process("pin", "events", "nothing").code == 4
+    assert process("hold", "events", "case", "--from", "2020-01-01T00:00:00Z", "--to", "2020-01-02T00:00:00Z").code == 0
+    assert process("hold", "events", "case", "--from", "yesterday").code == 2
+    planned = process("prune", "--dry-run").json["databases"]
+    assert [each["action"] for each in planned] == ["plan", "none"]
+    assert [item["keep"] for item in planned[0]["items"]] == [True, False, True]
+    assert process("prune", "events", "--plan", "0" * 16).code == 2
+    assert process("prune", "--plan", "0" * 16).code == 2
+    assert len(process("prune", "--simulate", "3d", "--every", "12h").json["databases"][0]["days"]) == 3
+    done = process("prune", "events", "--plan", planned[0]["plan"])
+    assert (done.code, done.json["databases"][0]["changed"]) == (0, True)
+    assert process("release", "events", "case").json["databases"][0]["changed"] is True
+    assert process("unpin", "events", oldest).json["databases"][0]["changed"] is True
+    assert process("prune", "events").json["databases"][0]["freed"] > 0
+    assert len(repository(site).catalogue("events").backups) == 1
+
+
+def test_what_stays_and_goes_is_said_with_its_reasons(run: Run, site: Path) -> None:
+    policy = json.loads(site.read_text())
+    policy["databases"]["events"]["retention"] = {"keep_last": 1, "min_verified": 1}
+    site.write_text(json.dumps(policy))
+    run("backup")
+    run("backup")
+    said = run("prune", "--dry-run").out
+    assert "events: 1 would be removed" in said
+    assert "no rule keeps it" in said
+    assert "to do exactly this: litekeep prune events --plan" in said
+    assert "small: no retention, so everything stays" in said
+    assert "with a backup every" in run("prune", "events", "--simulate", "5d").out
+    assert "held as case" in run("hold", "events", "case").out
+    assert "the hold case is released" in run("release", "events", "case").out
+    assert "was not there" in run("release", "events", "case").out
+    assert "was not pinned" in run("unpin", "events", "one").out
+
+
+def test_drills_are_answered_in_the_published_form(process: Run, site: Path) -> None:
+    policy = json.loads(site.read_text())
+    policy["databases"]["events"]["assertions"] = ["SELECT count(*) > 0 FROM events"]
+    policy["databases"]["events"]["objectives"] = {"rto": "30m", "drill_every": "7d"}
+    site.write_text(json.dumps(policy))
+    assert process("drill").code == 4
+    process("backup")
+    assert process("drill", "--dry-run").json["databases"][0]["drills"] == []
+    done = process("drill").json["databases"][0]
+    assert (done["passed"], done["drills"][0]["in_time"], len(done["drills"][0]["assertions"])) == (True, True, 1)
+    found = repository(site).catalogue("events").newest
+    assert found is not None
+    flip(Path(found.folder, "database.db.zst"), 40)
+    assert process("drill", "events", "--to", found.id).code == 3
+    assert process("drill", "events", "--all").code == 4
+    assert process("drill", "small", "--random").code == 0

@@ -63,7 +63,7 @@ def test_what_is_not_said_or_null_has_its_default(tmp_path: Path) -> None:
     ("values", "key"),
     [
         ({**FULL, "repositry": "/x"}, "repositry"),
-        (with_policy(retention={}), "retention"),
+        (with_policy(retentions={}), "retentions"),
         (with_policy(objectives={"rpo": "1d", "rpto": "1d"}), "rpto"),
     ],
 )
@@ -123,19 +123,21 @@ def test_a_wrong_value_is_refused_and_its_place_named(tmp_path: Path, values: ob
 
 def test_the_archives_settings_are_understood_in_every_form(tmp_path: Path) -> None:
     values = {"interval": "2s", "heartbeat": 30, "relief": "512KiB", "max_wal": "2000000", "reserve": "0"}
+    values["roll"] = "12h"
     with pytest.raises(UsageError, match="cannot be used"):
         load(tmp_path, json.dumps(with_policy(archive_settings=values)))
     values["relief"] = "1MiB"
     found = load(tmp_path, json.dumps(with_policy(archive=True, archive_settings=values))).database("events")
     assert found.archive is True
-    assert found.archive_settings == ArchiveSettings(2, 30, 1 << 20, 2_000_000, 0)
+    assert found.archive_settings == ArchiveSettings(2, 30, 1 << 20, 2_000_000, 0, 43200)
 
 
 def test_what_is_not_said_about_the_archive_or_null_has_its_default(tmp_path: Path) -> None:
-    nothing = dict.fromkeys(["interval", "heartbeat", "relief", "max_wal", "reserve"])
+    nothing = dict.fromkeys(["interval", "heartbeat", "relief", "max_wal", "reserve", "roll"])
     for settings in ({}, nothing, None):
         found = load(tmp_path, json.dumps(with_policy(archive=None, archive_settings=settings))).database("events")
-        assert (found.archive, found.archive_settings) == (False, ArchiveSettings(1, 10, 64 * 10**6, 10**9, 10**9))
+        wanted = ArchiveSettings(1, 10, 64 * 10**6, 10**9, 10**9, 86400)
+        assert (found.archive, found.archive_settings) == (False, wanted)
 
 
 @pytest.mark.parametrize("value", ["", False, 0, []])

@@ -15,6 +15,7 @@ CODES = {
     "InUseError": (6, "in_use"),
     "SpaceError": (7, "no_space"),
     "SourceError": (8, "source"),
+    "RemoteError": (9, "remote"),
 }
 
 

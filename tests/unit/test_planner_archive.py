@@ -105,14 +105,16 @@ def test_the_id_of_a_point_that_is_not_in_the_archive_is_refused(kept: Kept, sto
     refused(kept, f"20200101T000000.000Z@{positions(story)[1].round}.{positions(story)[1].frame}")
 
 
-def test_an_id_inside_a_transaction_is_no_state_of_the_database(kept: Kept, story: Scene) -> None:
-    story.db.execute("BEGIN")
-    story.insert(30, size=3000)
-    story.db.execute("COMMIT")
-    story.take(70)
+def test_a_commit_between_two_looks_is_said_to_have_come_between_them(kept: Kept, story: Scene) -> None:
+    story.insert(3)
+    story.take(70, unchanged=69)
     story.writer.flush()
-    inside = story.read().segments[-1].last - 3
-    refused(kept, f"{story.writer.id}@2.{inside}")
+    last = story.read().segments[-1]
+    found = at(kept, f"{story.writer.id}@2.{last.first}")
+    assert found.end == Position(2, last.first)
+    assert (found.recovered, found.observed, found.next) == (story.at(69), story.at(70), story.at(70))
+    assert found.segments[-1] == last
+    assert at(kept, found.id).end == found.end
 
 
 def test_a_moment_before_the_first_base_is_refused_with_the_first_that_can_be_had(kept: Kept, story: Scene) -> None:

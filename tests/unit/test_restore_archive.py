@@ -17,6 +17,7 @@ from unit.places import Disk
 from litekeep import restore
 from litekeep.errors import NoRestorePointError, SpaceError, VerificationError
 from litekeep.progress import Progress
+from litekeep.replay import commits_of
 from litekeep.repository import Repository
 from litekeep.timefmt import to_text
 from litekeep.workspace import Workspace
@@ -81,6 +82,38 @@ def test_a_prepared_point_is_used_also_when_the_archive_has_gone_on(kept: Kept, 
     restore.restore(*kept, again, QUIET)
     assert events.stat().st_ino == new
     assert dump(events) == story.states[sorted(story.states)[3]]
+
+
+def test_a_commit_between_two_looks_comes_back_and_a_frame_inside_a_transaction_does_not(
+    kept: Kept, tmp_path: Path
+) -> None:
+    with archiving(kept) as scene:
+        scene.commit(1)
+        scene.backup(1.5)
+        states = []
+        for size in (100, 30_000, 100):
+            scene.insert(size=size)
+            states.append(dump(scene.path))
+        scene.take(2)
+        scene.writer.flush()
+        segment = scene.read().segments[-1]
+    ends = commits_of(segment)
+    assert (len(ends), ends[-1]) == (3, segment.last)
+    for end, state in zip(ends, states):
+        target = tmp_path / f"{end}.db"
+        done = swap_in(kept, f"{story_id(scene)}@{segment.round}.{end}", target)
+        assert dump(target) == state
+        assert done.point == f"{story_id(scene)}@{segment.round}.{end}"
+    before = content(scene.path)
+    for inside in set(range(segment.first, segment.last)) - set(ends):
+        with pytest.raises(NoRestorePointError, match="is inside a transaction") as caught:
+            swap_in(kept, f"{story_id(scene)}@{segment.round}.{inside}")
+        assert "nothing was replaced" in caught.value.safe
+    assert content(scene.path) == before
+
+
+def story_id(scene: Scene) -> str:
+    return scene.folder.name
 
 
 def test_the_archiver_is_among_the_services_that_must_be_stopped(kept: Kept) -> None:

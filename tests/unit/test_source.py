@@ -239,10 +239,10 @@ def test_a_stranger_leaves_no_sidecars_that_lock_the_application_out(tmp_path: P
     def work() -> None:
         of_another = dataclasses.replace(identify(str(events)), uid=os.getuid() + 1, owner="app")
         with pytest.raises(SourceError) as caught:
-            source._refuse_foreign_sidecars(of_another)
+            source.refuse_foreign_sidecars(of_another)
         assert caught.value.next_step == "run it with: sudo -u app"
-        source._refuse_foreign_sidecars(dataclasses.replace(of_another, uid=os.getuid()))
-        source._refuse_foreign_sidecars(dataclasses.replace(of_another, path=str(calm)))
+        source.refuse_foreign_sidecars(dataclasses.replace(of_another, uid=os.getuid()))
+        source.refuse_foreign_sidecars(dataclasses.replace(of_another, path=str(calm)))
 
     as_nobody(work)
 
@@ -250,7 +250,7 @@ def test_a_stranger_leaves_no_sidecars_that_lock_the_application_out(tmp_path: P
 def test_root_may_read_anybodys_database_because_sqlite_gives_sidecars_to_its_owner(tmp_path: Path) -> None:
     def work(disk: Disk) -> None:
         path = make_database(disk / "x.db")
-        source._refuse_foreign_sidecars(dataclasses.replace(identify(str(path)), uid=4321))
+        source.refuse_foreign_sidecars(dataclasses.replace(identify(str(path)), uid=4321))
 
     open_to_all(tmp_path)
     contained(tmp_path / "disk", work)

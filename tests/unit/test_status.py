@@ -13,15 +13,19 @@ from litekeep.config import Database
 from litekeep.errors import VerificationError
 from litekeep.progress import Progress
 from litekeep.repository import Backup, Repository
-from litekeep.status import status_of
+from litekeep.status import Status, status_of
 
 Kept = tuple[Repository, Database]
 HOUR, DAY = 3600, 86400
 
 
+def told(found: Status) -> tuple[str, ...]:
+    return tuple(map(str, found.findings))
+
+
 def test_a_young_verified_backup_of_a_database_that_is_there_is_protection(kept: Kept, saved: Backup) -> None:
     found = status_of(*kept)
-    assert (found.findings, found.exit_code) == ((), 0)
+    assert (told(found), found.exit_code) == ((), 0)
     assert found.age is not None
     assert 0 <= found.age < 60
     assert found.catalogue.newest == saved
@@ -30,7 +34,7 @@ def test_a_young_verified_backup_of_a_database_that_is_there_is_protection(kept:
 def test_no_backup_is_a_finding_of_its_own(kept: Kept) -> None:
     found = status_of(*kept)
     assert (found.exit_code, found.age) == (4, None)
-    assert found.findings == ("there is no restore point; take one: litekeep backup events",)
+    assert told(found) == ("there is no restore point; run: litekeep backup events",)
 
 
 def test_a_backup_that_does_not_count_is_no_restore_point(kept: Kept, saved: Backup) -> None:
@@ -49,8 +53,8 @@ def test_a_backup_older_than_the_objective_is_stale(
     found = status_of(kept[0], dataclasses.replace(kept[1], rpo=rpo))
     assert found.exit_code == (0 if healthy else 3)
     if not healthy:
-        assert "the objective is" in found.findings[0]
-        assert "litekeep-backup@events.timer" in found.findings[0]
+        assert "the objective is" in told(found)[0]
+        assert "litekeep-backup@events.timer" in told(found)[0]
 
 
 def test_a_backup_from_the_future_is_a_finding_about_the_clock(
@@ -59,21 +63,21 @@ def test_a_backup_from_the_future_is_a_finding_about_the_clock(
     clock(-HOUR, status)
     found = status_of(*kept)
     assert found.exit_code == 3
-    assert "clock" in found.findings[0]
+    assert "clock" in told(found)[0]
 
 
 def test_a_missing_source_is_a_finding_even_with_good_backups(kept: Kept, saved: Backup, events: Path) -> None:
     events.unlink()
     found = status_of(*kept)
     assert found.exit_code == 8
-    assert "does not exist" in found.findings[0]
-    assert "litekeep restore events" in found.findings[0]
+    assert "does not exist" in told(found)[0]
+    assert "litekeep restore events" in told(found)[0]
 
 
 def test_a_missing_source_without_backups_keeps_the_sources_code(kept: Kept, events: Path) -> None:
     events.unlink()
     found = status_of(*kept)
-    assert (found.exit_code, len(found.findings)) == (8, 2)
+    assert (found.exit_code, len(told(found))) == (8, 2)
 
 
 def test_a_damaged_backup_stays_a_finding_beside_good_ones(kept: Kept, saved: Backup) -> None:
@@ -81,7 +85,7 @@ def test_a_damaged_backup_stays_a_finding_beside_good_ones(kept: Kept, saved: Ba
     kept[0].record_verification("events", saved.id, "flipped")
     found = status_of(*kept)
     assert found.exit_code == 3
-    assert f"backup {saved.id} does not count (damaged): flipped" in found.findings
+    assert f"backup {saved.id} does not count (damaged): flipped" in told(found)
 
 
 def test_a_damaged_source_is_history_once_a_good_backup_follows(kept: Kept, saved: Backup, events: Path) -> None:
@@ -91,10 +95,10 @@ def test_a_damaged_source_is_history_once_a_good_backup_follows(kept: Kept, save
         backup.take(*kept, Progress())
     found = status_of(*kept)
     assert found.exit_code == 3
-    assert any("bad source" in finding for finding in found.findings)
+    assert any("bad source" in finding for finding in told(found))
     events.write_bytes(good)
     backup.take(*kept, Progress())
-    assert status_of(*kept).findings == ()
+    assert told(status_of(*kept)) == ()
 
 
 def test_a_backup_that_nobody_read_for_two_weeks_is_a_finding(
@@ -105,9 +109,9 @@ def test_a_backup_that_nobody_read_for_two_weeks_is_a_finding(
     taken = backup.take(*kept, Progress())
     found = status_of(kept[0], database)
     assert found.exit_code == 3
-    assert found.findings[0].endswith("run: litekeep verify events")
+    assert told(found)[0].endswith("run: litekeep verify events")
     kept[0].record_verification("events", taken.id, "")
-    assert status_of(kept[0], database).findings == ()
+    assert told(status_of(kept[0], database)) == ()
 
 
 # -- the archive
@@ -127,7 +131,7 @@ def test_an_archiver_that_runs_and_has_its_base_is_protection(archived: Kept, sc
     scene.backup()
     scene.heartbeat(2)
     found = status_of(*archived)
-    assert (found.findings, found.exit_code) == ((), 0)
+    assert (told(found), found.exit_code) == ((), 0)
     assert found.archive is not None
     assert (found.archive.running, found.archive.timeline, found.archive.gaps) == (True, scene.writer.id, 0)
     assert found.archive.proven_until == scene.at(2)
@@ -136,7 +140,7 @@ def test_an_archiver_that_runs_and_has_its_base_is_protection(archived: Kept, sc
 def test_an_archiver_that_does_not_run_is_a_finding(archived: Kept, saved: Backup) -> None:
     found = status_of(*archived)
     assert found.exit_code == 3
-    assert found.findings == ("the archive does not run; look at: systemctl status litekeep-archive@events.service",)
+    assert told(found) == ("the archive does not run; run: systemctl status litekeep-archive@events.service",)
     assert found.archive is not None
     assert (found.archive.running, found.archive.timeline, found.archive.proven_until) == (False, None, None)
 
@@ -146,7 +150,7 @@ def test_an_archive_that_was_switched_off_is_still_told_and_its_stop_is_no_findi
         scene.commit(1)
         scene.backup()
     found = status_of(*kept)
-    assert (found.findings, found.archive is not None) == ((), True)
+    assert (told(found), found.archive is not None) == ((), True)
 
 
 def test_a_timeline_without_a_base_is_a_finding(archived: Kept, saved: Backup, scene: Scene) -> None:
@@ -155,7 +159,7 @@ def test_a_timeline_without_a_base_is_a_finding(archived: Kept, saved: Backup, s
     scene.commit(2)
     found = status_of(*archived)
     assert found.exit_code == 3
-    assert f"the timeline {scene.writer.id} has no base backup yet, so it restores nothing" in found.findings
+    assert f"the timeline {scene.writer.id} has no base backup yet, so it restores nothing" in told(found)
 
 
 def test_an_archiver_that_records_nothing_any_more_is_a_finding(
@@ -164,16 +168,16 @@ def test_an_archiver_that_records_nothing_any_more_is_a_finding(
     scene.commit(1)
     scene.backup()
     clock(59, status)
-    assert status_of(*archived).findings == ()
+    assert told(status_of(*archived)) == ()
     clock(70, status)
-    assert any("has recorded nothing since" in finding for finding in status_of(*archived).findings)
+    assert any("has recorded nothing since" in finding for finding in told(status_of(*archived)))
 
 
 def test_what_keeps_the_archiver_from_storing_is_a_finding(archived: Kept, scene: Scene) -> None:
     scene.commit(1)
     scene.backup()
     scene.writer.heartbeat(scene.at(2), "less than 1.0 GB free")
-    assert any("less than 1.0 GB free" in finding for finding in status_of(*archived).findings)
+    assert any("less than 1.0 GB free" in finding for finding in told(status_of(*archived)))
 
 
 def test_damage_is_a_finding(archived: Kept, scene: Scene) -> None:
@@ -183,7 +187,7 @@ def test_damage_is_a_finding(archived: Kept, scene: Scene) -> None:
     (scene.folder / scene.read().segments[-1].name).unlink()
     found = status_of(*archived)
     assert found.exit_code == 3
-    assert any(finding.startswith("the archive is damaged: the segment ") for finding in found.findings)
+    assert any(finding.startswith("the archive is damaged: the segment ") for finding in told(found))
     assert found.archive is not None
     assert set(found.archive.findings) <= set(found.findings)
 
@@ -199,8 +203,8 @@ def test_a_gap_is_news_for_a_day(archived: Kept, clock: Callable[..., None]) -> 
         found = status_of(*archived)
         assert found.archive is not None
         assert found.archive.gaps == 1
-        assert any("can be restored: reason 2" in finding for finding in found.findings)
+        assert any("can be restored: reason 2" in finding for finding in told(found))
         clock(2 * DAY, status)
         scene.heartbeat(2 * DAY)
-        assert not any("reason 2" in finding for finding in status_of(*archived).findings)
+        assert not any("reason 2" in finding for finding in told(status_of(*archived)))
         assert status_of(*archived).archive.gaps == 1  # type: ignore[union-attr]

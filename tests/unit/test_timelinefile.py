@@ -72,6 +72,13 @@ def test_a_list_with_a_right_checksum_is_no_record() -> None:
         unseal(line)
 
 
+def test_a_record_that_is_nested_too_deeply_is_a_value_error() -> None:
+    body = b'{"a": ' + b"[" * 200_000 + b"]" * 200_000
+    line = body + b', "checksum": "' + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
+    with pytest.raises(ValueError, match="nested"):
+        unseal(line)
+
+
 # -- reading
 
 

@@ -10,9 +10,12 @@ import pytest
 from conftest import ADDRESS, DATABASE, shown
 
 BACKUP = "litekeep-backup@events.service"
+TIMERS = [("litekeep-backup@events.timer", 1), ("litekeep-verify.timer", 7)]
+TIMERS += [("litekeep-prune.timer", 1), ("litekeep-drill.timer", 1)]
+SERVICES = [BACKUP, *(f"litekeep-{name}.service" for name in ("verify", "prune", "drill", "failure@x"))]
 
 
-@pytest.mark.parametrize(("timer", "days"), [("litekeep-backup@events.timer", 1), ("litekeep-verify.timer", 7)])
+@pytest.mark.parametrize(("timer", "days"), TIMERS)
 def test_timers_are_due(host, timer, days):
     found = shown(
         host, timer, "ActiveState", "UnitFileState", "NextElapseUSecRealtime", "FixedRandomDelay", "Persistent"
@@ -24,7 +27,7 @@ def test_timers_are_due(host, timer, days):
     assert 0 < left <= days * 86400 + 3600
 
 
-@pytest.mark.parametrize("unit", [BACKUP, "litekeep-verify.service", "litekeep-failure@x.service"])
+@pytest.mark.parametrize("unit", SERVICES)
 def test_services_leave_little_exposed(host, unit):
     """The threshold is a tenth of a point: 20 is an exposure of 2.0."""
     host.check_output(f"systemd-analyze security --threshold=20 --no-pager {unit}")
@@ -123,6 +126,27 @@ def test_the_verify_service_finds_a_flipped_byte_and_a_new_backup_heals(host, li
     host.check_output("python3 -c %s %s", flip, stored)
     host.check_output("systemctl start litekeep-verify.service")
     assert litekeep("list events")["databases"][0]["backups"][-1]["state"] == "verified"
+
+
+def test_retention_and_drills_work_in_their_sandboxes(host, litekeep):
+    for _n in range(2):
+        host.check_output(f"systemctl start {BACKUP}")
+    host.check_output("systemctl start litekeep-prune.service litekeep-drill.service")
+    assert "events: 0 removed" in host.check_output("journalctl --output=cat --unit=litekeep-prune.service")
+    folder = "/var/lib/litekeep/$(ls /var/lib/litekeep)/events"
+    last = json.loads(host.check_output(f"tail -n 1 {folder}/drills/history.jsonl"))
+    assert (last["result"], last["in_time"], last["assertions"][0]["problem"]) == ("passed", True, "")
+    # The oldest one goes when the rules say so, in the sandbox, too.
+    backups = litekeep("list events")["databases"][0]["backups"]
+    config = "/etc/litekeep/litekeep.json"
+    host.check_output(f'cp -p {config} /run/litekeep.json && sed -i \'s/"keep_last": 500/"keep_last": 2/\' {config}')
+    try:
+        host.check_output("systemctl start litekeep-prune.service")
+    finally:
+        host.check_output(f"cp -p /run/litekeep.json {config}")
+    left = litekeep("list events")["databases"][0]["backups"]
+    assert 2 <= len(left) < len(backups)
+    assert left[-2:] == backups[-2:]
 
 
 def test_backup_playbook_from_another_directory_and_max_age(playbook):

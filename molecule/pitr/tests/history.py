@@ -3,16 +3,10 @@
 
 from __future__ import annotations
 
-import json
-import time
 from dataclasses import dataclass
 
 from conftest import ADDRESS, SERVICE, Application, query, shown
-
-ARCHIVE = "litekeep-archive@events.service"
-LOAD = "litekeep-load.service"
-PAUSE, PAUSED = "/run/load.pause", "/run/load.paused"
-ALL_ROWS = "SELECT id, timestamp, kind, payload FROM events ORDER BY id"
+from watching import ALL_ROWS, ARCHIVE, LOAD, PAUSE, PAUSED, eventually, host_time, listed, running_timeline
 
 # Writes until it is stopped, whatever becomes of the service meanwhile; while PAUSE stands, it says that it pauses.
 WRITER = f"""
@@ -38,35 +32,6 @@ class Moment:
 
     time: str
     rows: list
-
-
-def eventually(probe, seconds=60):
-    """The first true answer; how long it may take is no promise, only an end."""
-    end = time.monotonic() + seconds
-    while not (found := probe()):
-        assert time.monotonic() < end, f"after {seconds} s still {found!r}"
-        time.sleep(0.2)
-    return found
-
-
-def host_time(host):
-    return host.check_output("date --utc +%Y-%m-%dT%H:%M:%S.%3NZ")
-
-
-def listed(host, database="events"):
-    """What ``litekeep list`` knows of it."""
-    return json.loads(host.check_output(f"litekeep list {database} --json"))["databases"][0]
-
-
-def running_timeline(host, database="events"):
-    """The timeline that goes on now, as soon as moments in it can be restored."""
-
-    def find():
-        found = listed(host, database)
-        alive = [each for each in found["timelines"] if each["state"] == "running" and each["from"]]
-        return alive and alive[-1]["id"] == found["timelines"][-1]["id"] and alive[-1]
-
-    return eventually(find)
 
 
 class History:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from conftest import DATABASE, SERVICE, query, shown
-from history import ALL_ROWS, ARCHIVE, eventually, host_time, listed, running_timeline
+from watching import ALL_ROWS, ARCHIVE, eventually, host_time, listed, running_timeline
 
 LATER = "litekeep-archive@later.service"
 

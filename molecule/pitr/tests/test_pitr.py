@@ -8,7 +8,8 @@ from datetime import datetime
 
 import pytest
 from conftest import DATABASE, SERVICE, query, shown
-from history import ALL_ROWS, ARCHIVE, History, eventually, host_time, listed, running_timeline
+from history import History
+from watching import ALL_ROWS, ARCHIVE, eventually, host_time, listed, running_timeline
 
 # The release with the older SQLite; test_archive_service.py looks at both.
 testinfra_hosts = ["podman://litekeep-pitr-debian12"]
