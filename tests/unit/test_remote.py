@@ -229,6 +229,21 @@ def test_a_slow_reader_of_ours_is_none_of_rclones_faults_as_long_as_it_reads(imp
     assert size == 8_000_000
 
 
+def test_a_descriptor_that_is_closed_meanwhile_hides_no_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptors = [os.open("/dev/null", os.O_RDONLY) for _number in range(2)]
+    readlink = os.readlink
+
+    def _closed(path: str) -> str:
+        if path.endswith(f"/{descriptors[0]}"):
+            raise FileNotFoundError(path)
+        return readlink(path)
+
+    monkeypatch.setattr(os, "readlink", _closed)
+    assert "/dev/null" in remote._open_files("/proc/self/fd")
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
 class Waiting:
     """A thread in which rclone hangs."""
 
