@@ -89,7 +89,7 @@ def commits_around(repository: Repository, database: Database, around: str, with
             next_step="correct the time",
         ) from problem
     span = dt.timedelta(seconds=within)
-    with readable(database.name), repository.lease(database.name):
+    with readable(database.name), repository.lease(database.name, progress=progress):
         stretches = _stretches(repository, database, moment - span, moment + span, progress)
         looked = [stretch.look(0, len(stretch) - 1) for stretch in stretches]
         falls = _narrow(list(zip(stretches, looked)))

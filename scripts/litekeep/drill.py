@@ -132,14 +132,18 @@ def drill(repository: Repository, database: Database, to: str, progress: Progres
     Raises what ``restore.plan`` raises, and SpaceError, BusyError, UsageError: then nothing was found out. What does
     not come back as it should is in ``problems``; a backup whose stored bytes are at fault no longer counts.
     """
-    started, begun = now(), time.monotonic()
     folder = os.path.join(repository.folder(database.name), FOLDER)
     with storage_errors(f"Drill of {database.name}", repository.root, "the backups stand"):
         private_directory(folder)
         with scratch(repository, database) as place:
             path = os.path.join(place, "drill.db")
-            plan = restore.plan(repository, database, to, path)
-            problems, rows, answers, restored = _try(repository, database, plan, path, progress)
+            # From the choice on, so that retention cannot take away what was chosen.
+            with repository.lease(database.name, progress=progress):
+                started, begun = now(), time.monotonic()
+                plan = restore.plan(repository, database, to, path)
+                failed = _restore(repository, database, plan, progress)
+            restored = time.monotonic()
+            problems, rows, answers = ([failed], {}, []) if failed else _look(database, plan, path)
             done = Drilled(
                 time=started,
                 point=plan.point.id,
@@ -158,19 +162,22 @@ def drill(repository: Repository, database: Database, to: str, progress: Progres
     return done
 
 
-Found = tuple[list[str], Mapping[str, "int | None"], list[dict[str, object]], float]
-
-
-def _try(repository: Repository, database: Database, plan: restore.Plan, path: str, progress: Progress) -> Found:
-    """Problems, rows per table, the assertions' answers, and when the restore was done."""
+def _restore(repository: Repository, database: Database, plan: restore.Plan, progress: Progress) -> str:
+    """Why the state could not be restored; empty when it was."""
     try:
         restore.restore(repository, database, plan, progress)
     except VerificationError as problem:
-        found = [f"{problem.what}: {problem.found}" if problem.found else problem.what]
         # Whose fault it is, its own bytes tell; then it no longer counts.
         verify.verify_backups(repository, database.name, [plan.backup], progress)
-        return found, {}, [], time.monotonic()
-    restored = time.monotonic()
+        return f"{problem.what}: {problem.found}" if problem.found else problem.what
+    return ""
+
+
+Found = tuple[list[str], Mapping[str, "int | None"], list[dict[str, object]]]
+
+
+def _look(database: Database, plan: restore.Plan, path: str) -> Found:
+    """Problems of the restored file, its rows per table, and the assertions' answers."""
     report = checks.check(path, threading.Event())
     problems = [f"integrity_check: {message}" for message in report.integrity.messages if not report.passed][:5]
     if not report.passed and not problems:
@@ -179,7 +186,7 @@ def _try(repository: Repository, database: Database, plan: restore.Plan, path: s
     problems += _differences(plan.point, rows)
     answers = list(_answers(path, database.assertions)) if report.passed else []
     problems += [f"{answer['sql']}: {answer['problem']}" for answer in answers if answer["problem"]]
-    return problems, rows, answers, restored
+    return problems, rows, answers
 
 
 def _differences(point: Point, rows: Mapping[str, int | None]) -> list[str]:

@@ -23,18 +23,8 @@ def exclusive(path: str, doing: str, patience: float = 0.0, progress: Progress |
     doing: what the holder is at, for the message that another process will show. patience: seconds to try;
     meanwhile ``progress`` says whom it waits for.
     """
-    give_up_at = time.monotonic() + patience
     with _opened(path) as descriptor:
-        while True:
-            try:
-                _lock(descriptor, fcntl.LOCK_EX, path)
-                break
-            except BusyError as problem:
-                if time.monotonic() >= give_up_at:
-                    raise
-                if progress is not None:
-                    progress.waiting(problem.found)
-                time.sleep(_RETRY_SECONDS)
+        _wait(descriptor, fcntl.LOCK_EX, path, patience, progress)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{doing}, process {os.getpid()}\n".encode(), 0)
         yield
@@ -56,10 +46,10 @@ def is_held(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def shared(path: str) -> Iterator[None]:
-    """Hold the lock file together with other readers: a lease that retention respects."""
+def shared(path: str, patience: float = 0.0, progress: Progress | None = None) -> Iterator[None]:
+    """Hold the lock file together with other readers: a lease that retention respects. Waits as ``exclusive`` does."""
     with _opened(path) as descriptor:
-        _lock(descriptor, fcntl.LOCK_SH, path)
+        _wait(descriptor, fcntl.LOCK_SH, path, patience, progress)
         yield
 
 
@@ -70,6 +60,20 @@ def _opened(path: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _wait(descriptor: int, how: int, path: str, patience: float, progress: Progress | None) -> None:
+    give_up_at = time.monotonic() + patience
+    while True:
+        try:
+            _lock(descriptor, how, path)
+            return
+        except BusyError as problem:
+            if time.monotonic() >= give_up_at:
+                raise
+            if progress is not None:
+                progress.waiting(problem.found)
+            time.sleep(_RETRY_SECONDS)
 
 
 def _lock(descriptor: int, how: int, path: str) -> None:

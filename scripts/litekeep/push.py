@@ -222,7 +222,7 @@ class Backups(_Lane):
             return done
         there = self.there("backups")
         oldest = min((path.split("/")[0] for path in there if path.endswith(f"/{MANIFEST}")), default="")
-        with self.repository.lease(self.database):
+        with self.repository.lease(self.database, progress=self.progress):
             for backup in complete:
                 if self._is_there(backup, there) or (backup.id in arrived and backup.id < oldest):
                     # Older than all that is there: the remote's own retention has removed it.

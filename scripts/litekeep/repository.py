@@ -34,6 +34,8 @@ NEWER = "newer format"
 
 # Seconds for which somebody who looks whether an archiver runs may have its lock.
 _LOOKING = 2.0
+# Seconds for which a reader waits while retention removes files.
+_PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
@@ -136,11 +138,14 @@ class Repository:
             yield
 
     @contextlib.contextmanager
-    def lease(self, database: str) -> Iterator[None]:
-        """While it is held, retention removes no backup of that database. A read-only repository needs none."""
+    def lease(self, database: str, patience: float = _PATIENCE, progress: Progress | None = None) -> Iterator[None]:
+        """While it is held, retention removes no backup of that database. A read-only repository needs none.
+
+        Retention that is at work is waited for, as for ``writing``; then BusyError.
+        """
         with contextlib.ExitStack() as stack:
             if os.access(self.folder(database), os.W_OK):
-                stack.enter_context(locks.shared(os.path.join(self.folder(database), ".lease")))
+                stack.enter_context(locks.shared(os.path.join(self.folder(database), ".lease"), patience, progress))
             yield
 
     @contextlib.contextmanager

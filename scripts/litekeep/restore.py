@@ -271,7 +271,14 @@ def _build(
     progress.step("restore: workspace made")
     manifest = chosen.manifest
     require_space({workspace.folder: chosen.size}, SAFE)
-    with repository.lease(database.name):
+    with repository.lease(database.name, progress=progress):
+        if not os.path.isdir(chosen.backup.folder):
+            raise NoRestorePointError(
+                f"The backup {chosen.backup.id} has gone since it was chosen",
+                found="retention removed it",
+                safe=SAFE,
+                next_step=f"litekeep list {database.name}, then choose another one",
+            )
         file, point = manifest.files[0], chosen.point
         base = store.read_back(os.path.join(chosen.backup.folder, file.name), file, progress, twice=False)
         if point.end is not None and point.segments:

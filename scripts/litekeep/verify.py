@@ -78,8 +78,9 @@ def verify_backups(repository: Repository, database: str, chosen: Iterable[Backu
     (a disk came back) counts again.
     """
     results = []
-    with repository.lease(database):
-        for backup in chosen:
+    with repository.lease(database, progress=progress):
+        # What retention removed while it was waited for is not damaged.
+        for backup in (backup for backup in chosen if os.path.isdir(backup.folder)):
             begun = time.monotonic()
             state, problem, intact, recorded = backup.state, backup.problem, False, False
             if backup.manifest is not None:
@@ -129,7 +130,7 @@ def verify_archive(
     repository: Repository, database: str, everything: bool, progress: Progress
 ) -> tuple[ArchiveResult, ...]:
     """Read every byte of all timelines' segments, or of those that follow the newest backup."""
-    with repository.lease(database):
+    with repository.lease(database, progress=progress):
         timelines = repository.timelines(database)
         windows = moments.windows(repository.catalogue(database), timelines)
         results = []

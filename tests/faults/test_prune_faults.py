@@ -15,9 +15,9 @@ import pytest
 from archiving import ENVIRONMENT, Archive, archived, moment
 from support import Steps, holding_open, litekeep, make_database, protect
 
-from litekeep import backup, pins, planner, prune, restore
+from litekeep import backup, drill, drillanswers, pins, planner, prune, restore, verify
 from litekeep.config import Database
-from litekeep.errors import BusyError, LitekeepError, UsageError, VerificationError
+from litekeep.errors import BusyError, LitekeepError, NoRestorePointError, UsageError, VerificationError
 from litekeep.planner import Choice
 from litekeep.progress import Progress
 from litekeep.repository import Repository
@@ -157,6 +157,44 @@ def test_nothing_goes_while_a_restore_or_a_backup_is_under_way(kept: Kept) -> No
     with kept[0].writing("events"), pytest.raises(BusyError):
         prune.prune(*kept, LAST, Progress())
     assert ids(kept[0]) == before
+
+
+class Removing(Progress):
+    """Retention that is at work, and removes the oldest backup as soon as somebody waits for it."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.going = repository.catalogue("events").backups[0]
+        self.waits: list[str] = []
+        self._work = contextlib.ExitStack()
+        self._work.enter_context(repository.removing("events"))
+
+    def waiting(self, holder: str) -> None:
+        self.waits.append(holder)
+        shutil.rmtree(self.going.folder)
+        self._work.close()
+
+
+def test_drills_wait_for_retention_and_do_not_miss_what_it_removed(kept: Kept) -> None:
+    repository, database = kept
+    before, retention = ids(repository), Removing(repository)
+    answer = drillanswers.drilled(repository, database, retention, drillanswers.ALL)
+    assert (answer["passed"], answer["error"], len(retention.waits)) == (True, None, 1)
+    assert "retention of events" in retention.waits[0]
+    assert [done["backup"] for done in drill.history(repository, "events")] == [before[-1], *before[1:-1]]
+
+
+def test_verification_waits_for_retention_and_calls_nothing_damaged_that_it_removed(kept: Kept) -> None:
+    before, retention = ids(kept[0]), Removing(kept[0])
+    results = verify.verify_backups(kept[0], "events", kept[0].catalogue("events").backups, retention)
+    assert [(result.id, result.problem) for result in results] == [(each, "") for each in before[1:]]
+
+
+def test_a_restore_of_what_retention_removes_meanwhile_says_so(kept: Kept, tmp_path: Path) -> None:
+    target, retention = tmp_path / "one.db", Removing(kept[0])
+    chosen = restore.plan(*kept, retention.going.id, str(target))
+    with pytest.raises(NoRestorePointError, match="has gone since it was chosen"):
+        restore.restore(*kept, chosen, retention)
+    assert not target.exists()
 
 
 def test_a_backup_whose_file_is_gone_or_cut_does_not_count(kept: Kept, tmp_path: Path) -> None:
